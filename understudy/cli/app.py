@@ -1,0 +1,93 @@
+"""The command line: nouns, verbs, and one way out. Exit code 0 done, 1 failed, 2 wrong use."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from understudy.cli import definition, demo, process
+from understudy.cli.client import ApiError
+from understudy.cli.dev import serve
+from understudy.cli.migrate import apply_migrations, pending_migrations
+from understudy.cli.output import Format, complain, run_loop, say
+from understudy.config import Config, ConfigError, read_config
+from understudy.domain.errors import UnderstudyError
+from understudy.embedded.errors import ServerUnavailable
+from understudy.http.server import CannotListen
+from understudy.persistence.migrate import MigrationError
+from understudy.telemetry import configure_logging
+
+app = typer.Typer(
+    name="understudy",
+    help="Runs business processes that must not be lost.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(process.app, name="process")
+app.add_typer(definition.app, name="definition")
+
+EXPECTED = (ApiError, ConfigError, UnderstudyError, ServerUnavailable, CannotListen, MigrationError)
+"""Errors that a person can do something about: they are shown without a trace."""
+
+
+def run() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        app()
+    except EXPECTED as error:
+        complain(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _config(**overrides: object) -> Config:
+    config = read_config(os.environ, **overrides)
+    configure_logging(config.log_level)
+    return config
+
+
+@app.command("dev")
+def dev(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data [default: ./.understudy].")] = None,
+    *,
+    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep no data.")] = False,
+) -> None:
+    """Run everything in one process, on a private PostgreSQL and Valkey."""
+    config = _config(host=host, port=port, data_dir=None if data is None else str(data))
+    raise typer.Exit(run_loop(serve(config, ephemeral=ephemeral)))
+
+
+@app.command("demo")
+def run_demo(
+    *,
+    crash: Annotated[bool, typer.Option("--crash", help="Kill the engine half way and show it resume.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data [default: ./.understudy/demo].")] = None,
+) -> None:
+    """Run an example process and draw it live."""
+    raise typer.Exit(run_loop(demo.play(data or Path(".understudy") / "demo", crash=crash)))
+
+
+@app.command("migrate")
+def migrate(
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 when migrations are missing.")] = False,
+    output: Annotated[Format, typer.Option("-o", "--output", help="How to print.")] = Format.TEXT,
+) -> None:
+    """Bring the database's schema up to date."""
+    config = _config()
+    url = config.postgres_admin_url or config.postgres_url
+    if not url:
+        raise ConfigError("set UNDERSTUDY_POSTGRES_ADMIN_URL (or UNDERSTUDY_POSTGRES_URL) to the database to migrate")
+    if check:
+        missing = run_loop(pending_migrations(url))
+        say({"pending": missing}, output, "up to date" if not missing else "missing: " + ", ".join(missing))
+        raise typer.Exit(1 if missing else 0)
+    applied = run_loop(apply_migrations(url))
+    say({"applied": applied}, output, "up to date" if not applied else "applied: " + ", ".join(applied))
