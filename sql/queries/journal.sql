@@ -2,9 +2,10 @@
 
 -- name: claim(session_id, process_ids, claims, schema_max)
 -- The previous owner is named: nobody, or a session that is marked dead. A session without a row counts as alive,
--- because the row of one that has just begun may be too young for this snapshot.
+-- because the row of one that has just begun may be too young for this snapshot. The claimant's own row is locked: who
+-- declares it dead waits for this claim, or this claim sees it dead, so that nothing is claimed for a session that is gone.
 WITH claimant AS (
-  SELECT 1 FROM node_session WHERE session_id = $1 AND state = 'alive'
+  SELECT 1 FROM node_session WHERE session_id = $1 AND state = 'alive' FOR SHARE
 ),
 wanted AS (
   SELECT * FROM unnest($2::uuid[], $3::uuid[]) AS w(process_id, claim)

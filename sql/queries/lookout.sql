@@ -32,6 +32,15 @@ GROUP BY t.process_id
 ORDER BY min(t.due_at)
 LIMIT $2;
 
+-- name: unmet_waits(tenant_id, count)
+-- Waits and kept events that missed each other: the owner died between the commit of its wait and its look.
+SELECT s.process_id, s.execution_id, s.type, s.key
+FROM event e JOIN subscription s ON s.tenant_id = e.tenant_id AND s.type = e.type
+WHERE e.tenant_id = $1 AND e.taken_by IS NULL AND e.fanned_out_at IS NOT NULL AND e.expires_at > now()
+  AND (s.key = e.key OR (s.key IS NULL AND e.key IS NULL))
+  AND (e.process_id IS NULL OR e.process_id = s.process_id)
+LIMIT $2;
+
 -- name: reject_orphans(count)
 -- A failed process can be retried: until then its rows are rejected too, unless a retry is under way.
 WITH orphans AS (

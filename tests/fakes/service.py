@@ -15,18 +15,18 @@ from understudy.domain.identity import execution_id
 from understudy.domain.state import DefinitionRef, Execution
 from understudy.domain.states import ActivityState, ProcessState
 from understudy.domain.views import ProcessView, PublishedDefinition, Query, RecordedRow
-from understudy.runtime.plans import digest_of
-from understudy.runtime.service import (
+from understudy.runtime.calls import (
     Accepted,
     AnswerRequest,
     Call,
     EventAccepted,
     EventRequest,
     Published,
-    Service,
     Started,
     StartRequest,
 )
+from understudy.runtime.plans import digest_of
+from understudy.runtime.service import Service
 
 Answer = TypeVar("Answer")
 

@@ -130,6 +130,15 @@ class Rig:
         found: list[Any] = await self.admin.fetch(f"SELECT * FROM {table} WHERE process_id = $1", process_id)
         return found
 
+    async def blocked(self, count: int = 1) -> None:
+        """Return when `count` statements of the service wait for a lock."""
+        waiting = 0
+        while waiting < count:
+            waiting = await self.watcher.fetchval(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE application_name = 'understudy' AND datname = current_database() AND wait_event_type = 'Lock'"
+            )
+
     async def seqs(self, process_id: UUID) -> list[int]:
         return sorted(row["seq"] for row in await self.rows("history", process_id))
 

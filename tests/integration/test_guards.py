@@ -1,5 +1,6 @@
 """Each guard of ownership, alone: it holds, and without it the violation happens (so that its test can fail)."""
 
+import asyncio
 import re
 
 import asyncpg
@@ -196,3 +197,21 @@ async def test_pruning_may_delete_history_but_not_rewrite_it(postgres_url: str) 
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await rig.admin.execute(CHANGES[0])
         assert await rig.admin.execute(CHANGES[1]) == "DELETE 2"
+
+
+@both_ways
+async def test_nothing_is_claimed_for_a_session_that_is_being_declared_dead(postgres_url: str, guarded: bool) -> None:
+    """The claim began before the death was committed: without the lock it ends after it, for a session that is gone."""
+    queries = None if guarded else without("claim", " FOR SHARE")
+    async with rig_on(postgres_url, queries=queries) as rig:
+        session_id = await rig.session()
+        process_id = await rig.process()
+        async with rig.admin.transaction():
+            await rig.admin.execute("UPDATE node_session SET state = 'dead' WHERE session_id = $1", session_id)
+            claiming = asyncio.ensure_future(rig.claim(session_id, process_id))
+            if guarded:
+                await rig.blocked()
+            else:
+                assert len(await claiming) == 1
+
+        assert len(await claiming) == (0 if guarded else 1)

@@ -57,7 +57,7 @@ async def test_of_the_same_message_at_once_one_is_stored(database: Database, han
 
 
 async def test_what_cannot_be_stored_is_refused(database: Database) -> None:
-    message = Answered("ask", uuid4(), "complete", output={"text": "a\0b"})
+    message = Answered("ask", uuid4(), "complete", output={"text": "\ud800"})
 
     with pytest.raises(Invalid):
         await Inbox(database).submit(uuid4(), uuid4(), message, b"hash")

@@ -7,13 +7,12 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from tests.integration.journal_rig import Proxy, Rig, begun, change, completed, ended, new_id, rig_on
+from tests.integration.journal_rig import Proxy, Rig, begun, change, completed, ended, new_id, rig_on, without
 from understudy.domain.effects import PublishEvent
-from understudy.domain.errors import Unreachable
+from understudy.domain.errors import Stopped, Unreachable
 from understudy.domain.messages import CancelRequested
 from understudy.domain.ports import Claimed, Verdict
 from understudy.persistence.batch import parameters_of, rows_of
-from understudy.persistence.lane import Stopped
 from understudy.persistence.outcome import verdict_of
 from understudy.persistence.queries import load_queries
 
@@ -26,16 +25,6 @@ async def owned(rig: Rig, count: int) -> list[Claimed]:
 async def commit_all(rig: Rig, claimed: list[Claimed]) -> list[Verdict]:
     receipts = await asyncio.gather(*(rig.journal.commit(change(each, *begun(each))) for each in claimed))
     return [receipt.verdict for receipt in receipts]
-
-
-async def blocked(rig: Rig, count: int = 1) -> None:
-    """Return when `count` statements of the service wait for a lock."""
-    waiting = 0
-    while waiting < count:
-        waiting = await rig.watcher.fetchval(
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE application_name = 'understudy' AND datname = current_database() AND wait_event_type = 'Lock'"
-        )
 
 
 KILL = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -121,7 +110,7 @@ async def test_a_zombie_waits_for_the_takeover_and_is_fenced_by_it(postgres_url:
         async with asyncio.TaskGroup() as group, rig.admin.transaction():
             await rig.admin.execute("UPDATE process SET owner_session = NULL, owner_claim = NULL, owner_epoch = 2")
             zombie = group.create_task(rig.journal.commit(change(claimed, *begun(claimed))))
-            await blocked(rig)
+            await rig.blocked()
 
         assert zombie.result().verdict is Verdict.FENCED
         assert await rig.seqs(claimed.state.process_id) == []
@@ -133,7 +122,7 @@ async def test_a_harmless_update_of_the_row_only_delays_the_commit(postgres_url:
         async with asyncio.TaskGroup() as group, rig.admin.transaction():
             await rig.admin.execute("UPDATE process SET claim_fails = 4")
             commit = group.create_task(rig.journal.commit(change(claimed, *begun(claimed))))
-            await blocked(rig)
+            await rig.blocked()
 
         assert commit.result().verdict is Verdict.APPLIED
         assert (await rig.row(claimed.state.process_id))["claim_fails"] == 0
@@ -199,7 +188,7 @@ async def test_a_backend_that_dies_under_the_statement_costs_nothing(postgres_ur
         async with asyncio.TaskGroup() as group, rig.admin.transaction():
             await rig.admin.execute("UPDATE process SET claim_fails = 4")
             commits = group.create_task(commit_all(rig, claimed))
-            await blocked(rig)
+            await rig.blocked()
             await rig.watcher.execute(f"{KILL} AND wait_event_type = 'Lock'")
 
         assert commits.result() == [Verdict.APPLIED] * 10
@@ -293,7 +282,7 @@ async def test_a_caller_that_is_cancelled_does_not_take_the_batch_with_it(postgr
         async with asyncio.TaskGroup() as group, rig.admin.transaction():
             await rig.admin.execute("UPDATE process SET claim_fails = 4")
             commits = [group.create_task(rig.journal.commit(change(each, *begun(each)))) for each in claimed]
-            await blocked(rig)
+            await rig.blocked()
             commits[0].cancel()
 
         assert commits[1].result().verdict is Verdict.APPLIED
@@ -338,7 +327,7 @@ async def test_a_stopped_journal_says_so(postgres_url: str) -> None:
         async with asyncio.TaskGroup() as group, rig.admin.transaction():
             await rig.admin.execute("UPDATE process SET claim_fails = 4")
             commit = group.create_task(_stopped(rig, first))
-            await blocked(rig)
+            await rig.blocked()
             await rig.journal.stop()
 
         await rig.journal.stop()
@@ -348,6 +337,18 @@ async def test_a_stopped_journal_says_so(postgres_url: str) -> None:
             await rig.journal.passivate(second.state.process_id, second.tenure, 0)
         with pytest.raises(Stopped):
             await rig.journal.claim(new_id(), {new_id(): new_id()})
+
+
+async def test_after_a_bug_nobody_is_left_waiting(postgres_url: str) -> None:
+    misnamed = without("commit", "SELECT place::int, ", "SELECT place::int AS spot, ")
+    async with rig_on(postgres_url, queries=misnamed) as rig:
+        first, second = await owned(rig, 2)
+        assert rig.journal.is_running
+
+        assert await _stopped(rig, first)
+
+        assert not rig.journal.is_running
+        assert await _stopped(rig, second)
 
 
 async def _stopped(rig: Rig, claimed: Claimed) -> bool:

@@ -262,7 +262,7 @@ async def test_announcements_go_out_with_the_commit(postgres_url: str) -> None:
             (row["version"], row["idx"], row["event_id"], row["topic"], row["key"], row["data"]) for row in rows
         ] == [
             (1, 0, events[0].event_id, "shipped", None, None),
-            (1, 1, events[1].event_id, "billed", "k", '{"a": 1}'),
+            (1, 1, events[1].event_id, "billed", "k", '{"a":1}'),
         ]
 
 

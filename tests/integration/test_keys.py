@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from understudy.domain.ports import Retained
+from understudy.domain.stores import Retained
 from understudy.persistence.keys import Keys
 from understudy.persistence.pool import Database
 

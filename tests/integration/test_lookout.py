@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from understudy.domain.identity import TENANT
+from understudy.domain.state import AwaitedEvent
 from understudy.persistence.lookout import Lookout
 from understudy.persistence.pool import Database
 
@@ -129,3 +130,41 @@ async def test_a_failed_process_that_will_be_retried_keeps_its_messages(database
     await put_message(hand, failed, kind="retry")
 
     assert await Lookout(database).reject_orphans(10) == 0
+
+
+async def test_unmet_are_the_waits_whose_event_is_kept(database: Database, hand: Any) -> None:
+    lookout = Lookout(database)
+    waiting, other = await hand.process(state="WAITING", ready=False), await hand.process(state="WAITING", ready=False)
+
+    async def wait(process_id: UUID, event_type: str, key: str | None) -> UUID:
+        execution_id = uuid4()
+        await hand.insert(
+            "subscription", process_id=process_id, execution_id=execution_id, tenant_id=TENANT, type=event_type, key=key
+        )
+        return execution_id
+
+    async def keep(event_type: str, key: str | None, **columns: Any) -> None:
+        now = await hand.value("SELECT clock_timestamp()")
+        given = {"expires_at": now + timedelta(hours=1), "fanned_out_at": now} | columns
+        await hand.insert("event", tenant_id=TENANT, event_id=uuid4(), type=event_type, key=key, **given)
+
+    met = await wait(waiting, "paid", "o-1")
+    keyless = await wait(waiting, "shipped", None)
+    await wait(waiting, "taken", None)
+    await wait(waiting, "expired", None)
+    await wait(waiting, "addressed", None)
+    await wait(waiting, "young", None)
+    await keep("paid", "o-1")
+    await keep("paid", "o-2")
+    await keep("paid", None)
+    await keep("shipped", None, process_id=waiting)
+    await keep("taken", None, taken_by=other)
+    await keep("expired", None, expires_at=await hand.value("SELECT clock_timestamp()"))
+    await keep("addressed", None, process_id=other)
+    await keep("young", None, fanned_out_at=None)
+
+    assert {(wait.execution_id, wait.awaited) for wait in await lookout.unmet(10)} == {
+        (met, AwaitedEvent("paid", "o-1")),
+        (keyless, AwaitedEvent("shipped", None)),
+    }
+    assert len(await lookout.unmet(1)) == 1

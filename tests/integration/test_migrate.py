@@ -92,7 +92,7 @@ async def test_a_database_of_a_newer_version_is_refused(empty_postgres_url: str)
     await migrate(empty_postgres_url, [FIRST, SECOND])
 
     for attempt in (migrate, pending):
-        with pytest.raises(MigrationError, match="0002_second.*newer version"):
+        with pytest.raises(MigrationError, match=r"0002_second.*newer version"):
             await attempt(empty_postgres_url, [FIRST])
 
 

@@ -103,7 +103,7 @@ async def test_starts_at_once_share_statements_and_each_id_is_made_once(database
     assert await hand.value("SELECT count(DISTINCT xmin::text) FROM process") <= 20
 
 
-@pytest.mark.parametrize("poison", [{"key": "a\0b"}, {"labels": {"a": "b\0"}}, {"key": "\ud800"}])
+@pytest.mark.parametrize("poison", [{"key": "a\0b"}, {"labels": {"a": "b\0"}}, {"key": "\ud800"}, {"input": "\ud800"}])
 async def test_a_process_that_cannot_be_stored_fails_alone(database: Database, poison: dict[str, Any]) -> None:
     processes = Processes(database)
     batch = [new(key=f"{number}") for number in range(20)]

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from understudy.domain.errors import Unreachable
@@ -59,6 +60,21 @@ async def test_every_id_has_a_lock_of_its_own(sessions: Sessions, hand: Any, ses
     await sessions.open(session_id, "n", None)
 
     assert {view.session_id: view.lock_held for view in await sessions.observe()} == {session_id: True, near: False}
+
+
+async def test_the_lock_of_another_database_does_not_count(
+    sessions: Sessions, hand: Any, empty_postgres_url: str
+) -> None:
+    session_id = UUID(int=7)
+    await hand.insert("node_session", session_id=session_id, node="other", max_schema=1)
+    elsewhere = await asyncpg.connect(empty_postgres_url)
+    await elsewhere.fetchval("SELECT pg_advisory_lock(7)")
+
+    view = await seen(sessions, session_id)
+
+    assert view is not None
+    assert not view.lock_held
+    await elsewhere.close()
 
 
 async def test_a_beat_counts_up_until_the_session_is_declared_dead(database: Database, sessions: Sessions) -> None:

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from understudy.domain.errors import Unreachable
-from understudy.domain.ports import Retained
+from understudy.domain.stores import Retained
 from understudy.persistence.keys import Keys
 from understudy.persistence.outbox import Outbox
 from understudy.persistence.pool import Database

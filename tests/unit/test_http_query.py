@@ -23,7 +23,6 @@ def test_known_parameters_are_read() -> None:
         ("/processes?x=1", "known are 'state'"),
         ("/processes?state=FAILED&state=FAILED", "twice"),
         ("/processes?state=%00", "no text"),
-        ("/processes?state=\udcff", "no text"),
         ("/processes?" + "y" * 2_000 + "=1", "no query parameter"),
     ],
 )

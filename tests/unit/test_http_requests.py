@@ -4,7 +4,7 @@ import pytest
 
 from understudy.domain.errors import Invalid
 from understudy.http.requests import answer_request, cancel_reason, event_request, start_request
-from understudy.runtime.service import AnswerRequest, EventRequest, StartRequest
+from understudy.runtime.calls import AnswerRequest, EventRequest, StartRequest
 
 
 def pointers(read: Any, body: Any) -> list[str]:

@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -9,8 +10,9 @@ from understudy.domain.failure import Category, Failure
 from understudy.domain.state import AwaitedEvent, Waiting
 from understudy.domain.states import ActivityState, ProcessState
 from understudy.domain.views import RecordedRow
-from understudy.http.schemas import history_body, process_body, process_item
+from understudy.http.schemas import activity_body, history_body, process_body, process_item
 
+PID = UUID(int=1)
 LATER = EPOCH + timedelta(minutes=5)
 FAILURE = Failure("http.status.503", Category.EXTERNAL, "unavailable", {"status": 503}, 2)
 
@@ -19,34 +21,12 @@ def wire(body: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(body))
 
 
-async def test_a_process_has_exactly_the_fields_of_the_contract() -> None:
-    service = FakeService()
-    process = service.new_process(key="k", labels={"a": "b"}, input={"n": 1}, state=ProcessState.WAITING, version=4)
-    pid = process.process_id
-    executions = (
-        execution(pid, "reserve", type="http", state=ActivityState.COMPLETED, ended_at=LATER, output={"status": 200}),
-        execution(
-            pid, "pay", type="http", state=ActivityState.PENDING, attempt=2, failure=FAILURE, next_attempt_at=LATER
-        ),
-        execution(
-            pid,
-            "approve",
-            state=ActivityState.WAITING,
-            deadline_at=EPOCH + timedelta(minutes=1),
-            waiting=Waiting("manual", EPOCH, LATER, title="Approve", assignee="ann"),
-        ),
-        execution(
-            pid,
-            "hear",
-            type="wait",
-            state=ActivityState.WAITING,
-            waiting=Waiting("event", EPOCH, None, AwaitedEvent("order.paid")),
-        ),
-        execution(pid, "over", state=ActivityState.COMPLETED, waiting=Waiting("timer", EPOCH, LATER)),
+def test_a_process_has_exactly_the_fields_of_the_contract() -> None:
+    process = FakeService().new_process(
+        key="k", labels={"a": "b"}, input={"n": 1}, state=ProcessState.WAITING, version=4
     )
-    body = wire(process_body(msgspec.structs.replace(process, executions=executions)))
-    assert {name: body[name] for name in body if name not in ("activities", "waiting_on")} == {
-        "id": str(pid),
+    assert wire(process_body(process)) == {
+        "id": str(process.process_id),
         "definition": {"name": "order", "version": 1},
         "key": "k",
         "state": "WAITING",
@@ -60,28 +40,55 @@ async def test_a_process_has_exactly_the_fields_of_the_contract() -> None:
         "started_at": None,
         "updated_at": "2026-11-25T08:30:00Z",
         "ended_at": None,
+        "activities": [],
+        "waiting_on": [],
     }
-    assert body["activities"][0] == {
+
+
+def test_an_activity_has_exactly_the_fields_of_the_contract() -> None:
+    found = execution(
+        PID, "reserve", type="http", state=ActivityState.COMPLETED, ended_at=LATER, output={"status": 200}
+    )
+    assert wire(activity_body(found)) == {
         "id": "reserve",
         "type": "http",
         "state": "COMPLETED",
         "visit": 1,
         "attempt": 1,
-        "execution_id": str(executions[0].execution_id),
+        "execution_id": str(found.execution_id),
         "started_at": "2026-11-25T08:30:00Z",
         "ended_at": "2026-11-25T08:35:00Z",
         "output": {"status": 200},
         "error": None,
     }
-    assert body["activities"][1]["next_attempt_at"] == "2026-11-25T08:35:00Z"
-    assert body["activities"][1]["error"] == {
+
+
+def test_an_activity_that_backs_off_tells_until_when() -> None:
+    body = wire(
+        activity_body(
+            execution(PID, "pay", state=ActivityState.PENDING, attempt=2, failure=FAILURE, next_attempt_at=LATER)
+        )
+    )
+    assert body["next_attempt_at"] == "2026-11-25T08:35:00Z"
+    assert body["error"] == {
         "type": "http.status.503",
         "category": "external",
         "message": "unavailable",
         "details": {"status": 503},
         "attempt": 2,
     }
-    assert body["waiting_on"] == [
+
+
+def test_a_process_tells_what_it_waits_for_and_until_when() -> None:
+    soon = EPOCH + timedelta(minutes=1)
+    asked = Waiting("manual", EPOCH, LATER, title="Approve", assignee="ann")
+    heard = Waiting("event", EPOCH, None, AwaitedEvent("order.paid"))
+    executions = (
+        execution(PID, "approve", state=ActivityState.WAITING, deadline_at=soon, waiting=asked),
+        execution(PID, "hear", state=ActivityState.WAITING, waiting=heard),
+        execution(PID, "over", state=ActivityState.COMPLETED, waiting=Waiting("timer", EPOCH, LATER)),
+    )
+    assert wire(process_body(FakeService().new_process(executions=executions)))["waiting_on"] == [
         {
             "activity": "approve",
             "kind": "manual",
@@ -100,7 +107,7 @@ async def test_a_process_has_exactly_the_fields_of_the_contract() -> None:
     ]
 
 
-async def test_a_list_leaves_out_what_is_large() -> None:
+def test_a_list_leaves_out_what_is_large() -> None:
     process = FakeService().new_process()
     whole, item = wire(process_body(process)), wire(process_item(process))
     assert whole == {**item, "activities": [], "waiting_on": []}
@@ -111,7 +118,8 @@ def test_history_speaks_the_words_of_the_api() -> None:
         "waiting": {"kind": "operator", "since": EPOCH, "due_at": LATER},
         "failure": {"type": "http.unknown", "category": "external", "message": "?", "details": None, "attempt": 1},
     }
-    row = HistoryRow("activity.waiting", EPOCH, "RUNNING", "WAITING", "pay", execution_id_of("pay"), 1, content)
+    found = execution(PID, "pay").execution_id
+    row = HistoryRow("activity.waiting", EPOCH, "RUNNING", "WAITING", "pay", found, 1, content)
     body = wire(history_body(RecordedRow(7, row, 3, "node-1", 2)))
     assert body == {
         "seq": 7,
@@ -120,7 +128,7 @@ def test_history_speaks_the_words_of_the_api() -> None:
         "from": "RUNNING",
         "to": "WAITING",
         "activity": "pay",
-        "execution_id": str(execution_id_of("pay")),
+        "execution_id": str(found),
         "attempt": 1,
         "node": "node-1",
         "epoch": 2,
@@ -129,10 +137,6 @@ def test_history_speaks_the_words_of_the_api() -> None:
             "error": content["failure"],
         },
     }
-
-
-def execution_id_of(activity: str) -> Any:
-    return execution(FakeService().new_process().process_id, activity).execution_id
 
 
 def test_times_have_fractions_only_when_there_are_any() -> None:

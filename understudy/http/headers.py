@@ -7,7 +7,7 @@ from aiohttp import web
 from understudy.domain.errors import Malformed, Stale
 from understudy.http.auth import Caller
 from understudy.http.problems import NOT_ACCEPTABLE, Refusal
-from understudy.runtime.service import Call
+from understudy.runtime.calls import Call
 
 CALLER = web.RequestKey("caller", Caller)
 

@@ -8,7 +8,7 @@ from understudy.domain.errors import Invalid
 from understudy.domain.fault import Faults
 from understudy.domain.pointer import escape
 from understudy.domain.shape import Check, Field, check_anything, check_object, kind_of, one_of, pattern
-from understudy.runtime.service import AnswerRequest, EventRequest, StartRequest
+from understudy.runtime.calls import AnswerRequest, EventRequest, StartRequest
 
 KEY_LENGTH_MAX = 255
 LABELS_MAX = 32

@@ -56,6 +56,7 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - it echoes what was sent
     ) -> web.StreamResponse:
+        """The answer to what is no HTTP, and to an error outside of the middleware."""
         if request.writer.output_size > 0:
             raise ConnectionError("half of the answer is sent")
         if status >= 500:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -52,8 +51,8 @@ def rows_of(change: Change) -> Rows:
     ]
     consumed = [(used.message_id, used.outcome) for used in change.consumed]
     tables = (facts, consumed, executions, timers, timers_gone, waits, waits_gone, outbox)
-    json = chain(process, *facts, *executions, *outbox)
-    size = _ROW_SIZE * (1 + sum(map(len, tables))) + sum([len(value) for value in json if type(value) is bytes])
+    # What is large in a fact stands in its execution or in the process once more.
+    size = _ROW_SIZE * (1 + sum(map(len, tables))) + 2 * sum([len(row[-1]) for row in facts])
     return Rows(after.process_id, change.tenure, change.version, process, tables, size)
 
 
@@ -97,10 +96,8 @@ def _fact_row(seq: int, fact: AnyFact) -> Row:
     own = fact.own
     data = storable({name: getattr(fact, name) for name in own}) if own else b"{}"
     if isinstance(fact, ActivityFact):
-        activity: tuple[str | None, UUID | None, int | None] = (fact.activity, fact.execution_id, fact.attempt)
-    else:
-        activity = (None, None, None)
-    return (seq, fact.at, kind, fact.origin, fact.target, *activity, data)
+        return seq, fact.at, kind, fact.origin, fact.target, fact.activity, fact.execution_id, fact.attempt, data
+    return seq, fact.at, kind, fact.origin, fact.target, None, None, None, data
 
 
 def _execution_row(execution: Execution, position: int) -> Row:

@@ -8,10 +8,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from understudy.domain.errors import Stopped
 from understudy.domain.messages import Delivery
 from understudy.domain.ports import Claimed, Clock, Tenure
 from understudy.domain.state import STATE_SCHEMA
-from understudy.persistence.lane import Stopped
 from understudy.persistence.line import Line
 from understudy.persistence.pool import Database, Record
 from understudy.persistence.queries import Queries

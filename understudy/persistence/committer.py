@@ -10,12 +10,16 @@ from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
 
-from understudy.domain.errors import Invalid
+import structlog
+
+from understudy.domain.errors import Invalid, Stopped
 from understudy.domain.ports import Change, Clock, Receipt, Tenure, Verdict
 from understudy.persistence.batch import rows_of
-from understudy.persistence.lane import Counters, Farewell, Lane, Stopped, Ticket
+from understudy.persistence.lane import Counters, Farewell, Lane, Ticket
 from understudy.persistence.pool import Database
 from understudy.persistence.queries import Queries
+
+log = structlog.get_logger("journal")
 
 
 class Runner(Protocol):
@@ -65,7 +69,7 @@ class Committer:
         for runner in self._runners:
             runner.disconnect()
         task.cancel()
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, ExceptionGroup):  # a bug is in the log
             await task
         for runner in self._runners:
             runner.abandon()
@@ -111,6 +115,9 @@ class Committer:
             async with asyncio.TaskGroup() as group:
                 for runner in self._runners:
                     group.create_task(runner.run())
+        except Exception:
+            log.exception("committer_failed")
+            raise
         finally:
             for runner in self._runners:
                 runner.abandon()

@@ -9,7 +9,7 @@ from understudy.domain.state import AwaitedEvent
 from understudy.domain.views import NewEvent, Submitted
 from understudy.persistence.pool import Database
 from understudy.persistence.rows import json_or_null
-from understudy.persistence.statements import Statements
+from understudy.persistence.statements import Statements, errors_named
 from understudy.persistence.submission import submitted
 
 KEEPING = timedelta(hours=24)
@@ -34,6 +34,8 @@ class Events:
         Raises:
             Invalid: the event cannot be stored.
         """
+        with errors_named():
+            content = json_or_null(event.data)
         for _ in range(_ATTEMPTS):
             row = await self._statements.row(
                 "accept_event",
@@ -42,7 +44,7 @@ class Events:
                 event.process_id,
                 event.type,
                 event.key,
-                json_or_null(event.data),
+                content,
                 event.request_hash,
                 self._keeping,
             )

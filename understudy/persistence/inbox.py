@@ -8,7 +8,7 @@ from understudy.domain.messages import InboxMessage
 from understudy.domain.views import Submitted
 from understudy.persistence.pool import Database
 from understudy.persistence.rows import inbox_row_of
-from understudy.persistence.statements import Statements
+from understudy.persistence.statements import Statements, errors_named
 from understudy.persistence.submission import submitted
 
 _ATTEMPTS = 3
@@ -28,7 +28,8 @@ class Inbox:
         Raises:
             Invalid: the message cannot be stored.
         """
-        kind, body = inbox_row_of(message)
+        with errors_named():
+            kind, body = inbox_row_of(message)
         for _ in range(_ATTEMPTS):
             row = await self._statements.row(
                 "submit_message", process_id, message_id, TENANT, kind, body, request_hash, first_status

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from understudy.domain.errors import Stopped
 from understudy.domain.messages import Delivery
 from understudy.domain.ports import Change, Claimed, Clock, OwnerView, Receipt, Tenure
 from understudy.domain.state import STATE_SCHEMA
 from understudy.persistence.claiming import Claims
 from understudy.persistence.committer import Committer
-from understudy.persistence.lane import Counters, Stopped
+from understudy.persistence.lane import Counters
 from understudy.persistence.pool import Database
 from understudy.persistence.queries import Queries, load_queries
 from understudy.persistence.rows import delivery_of
@@ -32,6 +33,11 @@ class PostgresJournal:
         """What the commits have seen."""
         return self._committer.counters
 
+    @property
+    def is_running(self) -> bool:
+        """Whether claims and commits are taken; false before the start, after the stop and after a bug."""
+        return self._committer.is_running
+
     async def start(self) -> None:
         """Begin to take claims and commits; a second start does nothing."""
         await self._committer.start()
@@ -47,7 +53,7 @@ class PostgresJournal:
             Unreachable: nothing happened for want of a server, or the outcome is unknown: then the audit finds it.
             Stopped: the journal does not run.
         """
-        if not self._committer.is_running:
+        if not self.is_running:
             raise Stopped
         granted: asyncio.Future[list[Claimed]] = asyncio.get_running_loop().create_future()
         self._claims.ask(session_id, claims, granted)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from understudy.domain.identity import TENANT
-from understudy.domain.ports import Retained
+from understudy.domain.stores import Retained
 from understudy.persistence.pool import Database
 from understudy.persistence.statements import Statements
 

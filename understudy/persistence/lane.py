@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 from msgspec import Struct
 
-from understudy.domain.errors import UnderstudyError
+from understudy.domain.errors import Stopped
 from understudy.domain.ports import Clock, Receipt, Tenure, Verdict
 from understudy.persistence.batch import Rows, parameters_of
 from understudy.persistence.line import Line
@@ -31,10 +31,6 @@ DELAY_FIRST_SECONDS = 0.05
 DELAY_MAX_SECONDS = 5.0
 ROUNDS_MAX = 5
 """Tries of a change that is neither applied nor refused before it counts as diverged."""
-
-
-class Stopped(UnderstudyError):
-    """The journal has been stopped: whether the change was applied is for the next owner to see."""
 
 
 class Counters(Struct):

@@ -21,8 +21,9 @@ class Line:
     async def rows(self, name: str, *arguments: Any) -> list[Record]:
         """All rows of a statement, which is a transaction of its own; asyncpg's errors pass as they are."""
         connection = self._connection
+        # One plan for batches of all sizes: planning the commit takes longer than a small one.
         if connection is None or connection.is_closed():
-            connection = self._connection = await self._database.connect()
+            connection = self._connection = await self._database.connect(plan_cache_mode="force_generic_plan")
         with not_silent(connection, SILENCE_SECONDS):
             return await connection.fetch(self._queries[name], *arguments)
 

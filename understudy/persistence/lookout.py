@@ -3,7 +3,9 @@
 from datetime import timedelta
 from uuid import UUID
 
-from understudy.domain.state import STATE_SCHEMA
+from understudy.domain.identity import TENANT
+from understudy.domain.ports import Wait
+from understudy.domain.state import STATE_SCHEMA, AwaitedEvent
 from understudy.persistence.pool import Database
 from understudy.persistence.statements import Statements
 
@@ -26,6 +28,13 @@ class Lookout:
     async def due(self, limit: int) -> list[UUID]:
         """Processes that nobody alive owns and that have a timer due, most overdue first."""
         return await self._statements.column("due_processes", self._schema_max, limit)
+
+    async def unmet(self, limit: int) -> list[Wait]:
+        """Waits for which a kept event is there."""
+        return [
+            Wait(row["process_id"], row["execution_id"], AwaitedEvent(row["type"], row["key"]))
+            for row in await self._statements.rows("unmet_waits", TENANT, limit)
+        ]
 
     async def reject_orphans(self, limit: int) -> int:
         """Mark inbox rows of ended processes as rejected; how many."""

@@ -94,6 +94,8 @@ class Database:
             "role": role,
             "application_name": "understudy",
             "jit": "off",
+            # All is looked up by an index; a plan made while a table was empty must not scan it when it has grown.
+            "enable_seqscan": "off",
             "timezone": "UTC",
             "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
             "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
@@ -127,9 +129,9 @@ class Database:
         if pool is not None:
             pool.terminate()
 
-    async def connect(self) -> Connection:
-        """Open a dedicated connection with the pool's settings; the caller ends it."""
-        connection = await self._connect(self._url)
+    async def connect(self, **settings: str) -> Connection:
+        """Open a dedicated connection with the pool's settings and some of its own; the caller ends it."""
+        connection = await self._connect(self._url, server_settings=self._settings | settings)
         await _prepare(connection)
         return connection
 
@@ -140,8 +142,7 @@ class Database:
             max_cached_statement_lifetime=0,
             max_cacheable_statement_size=0,
             target_session_attrs="read-write",
-            server_settings=self._settings,
-            **options,
+            **{"server_settings": self._settings, **options},
         )
         _notice_dead_peers(connection)
         return connection

@@ -61,12 +61,14 @@ def storable(value: Any) -> bytes:
     """The JSON of a value.
 
     Raises:
-        Invalid: there is a NUL in it, which PostgreSQL would take in but could not turn into text.
-        Exception: whatever else the encoder finds wrong.
+        Invalid: it has none, or there is a NUL in it, which PostgreSQL would take in but could not turn into text.
     """
-    encoded = encode(value)
+    try:
+        encoded = encode(value)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise Invalid(f"the database cannot store this as JSON: {type(error).__name__}") from error
     if b"\\u0000" in encoded and _NUL.search(encoded):
-        raise Invalid("the database cannot store this: a text contains the character NUL")
+        raise Invalid("the database cannot store this as JSON: a text contains the character NUL")
     return encoded
 
 
@@ -164,8 +166,12 @@ def state_of(row: Record, executions: Mapping[str, Execution]) -> State:
 
 
 def inbox_row_of(message: InboxMessage) -> tuple[str, bytes]:
-    """The `kind` and the `body` of the inbox row that carries a message."""
-    return str(message.__struct_config__.tag), encode(message)
+    """The `kind` and the `body` of the inbox row that carries a message.
+
+    Raises:
+        Invalid: something in the message cannot be stored.
+    """
+    return str(message.__struct_config__.tag), storable(message)
 
 
 def delivery_of(row: Record) -> Delivery:

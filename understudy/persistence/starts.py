@@ -16,7 +16,7 @@ from understudy.domain.identity import TENANT, shard_of
 from understudy.domain.state import STATE_SCHEMA
 from understudy.domain.views import NewProcess, Submitted
 from understudy.persistence.rows import encode, json_or_null
-from understudy.persistence.statements import Statements
+from understudy.persistence.statements import Statements, errors_named
 from understudy.persistence.submission import submitted
 
 BATCH_SIZE_MAX = 200
@@ -38,7 +38,8 @@ class Starts:
             Invalid: the process cannot be stored.
             Unreachable: it may or may not be stored; the same call again is safe.
         """
-        start = _Start(process)
+        with errors_named():
+            start = _Start(process)
         self._waiting.append(start)
         try:
             while start.outcome is None:

@@ -27,7 +27,8 @@ from understudy.http.query import (
 from understudy.http.requests import answer_request, cancel_reason, start_request
 from understudy.http.schemas import Listing, activity_body, history_body, process_body, process_item
 from understudy.http.table import Route, process_id_of
-from understudy.runtime.service import Accepted, Service
+from understudy.runtime.calls import Accepted
+from understudy.runtime.service import Service
 
 _FILTERS = ("state", "definition", "key", "label", "created_after", "created_before", "limit", "cursor")
 
