@@ -154,6 +154,19 @@ async def test_no_server_is_unreachable() -> None:
     await leases.stop()
 
 
+async def test_holders_are_told_while_their_lease_lives(redis_url: str) -> None:
+    leases = Leases(redis_url)
+    await leases.open(A)
+    first, second, unheld = (UUID(int=number) for number in (101, 102, 103))
+    await leases.claim(A, [first, second])
+
+    assert await leases.holders([first, unheld, second]) == [A, None, A]
+    assert await leases.holders([]) == []
+    await leases.close(A)
+    assert await leases.holders([first]) == [None]
+    await leases.stop()
+
+
 class Peer:
     """A server that answers each command with the next of these replies, and then falls silent."""
 

@@ -44,6 +44,7 @@ class Leases:
         self._tokens = count()
         self._renew, self._claim = _Script("lease_renew.lua"), _Script("lease_claim.lua")
         self._release, self._repair = _Script("lease_release.lua"), _Script("lease_repair.lua")
+        self._find = _Script("lease_find.lua")
 
     async def stop(self) -> None:
         """Drop the connections; safe twice."""
@@ -80,6 +81,17 @@ class Leases:
                 raise Unreachable(f"Redis answered for {len(verdicts)} of {len(part)} processes")
             holders += (UUID(verdict) if verdict else None for verdict in verdicts)
         return holders
+
+    async def holders(self, process_ids: Sequence[UUID]) -> list[UUID | None]:
+        """For each process the session that holds it, if its lease lives."""
+        found: list[UUID | None] = []
+        for begin in range(0, len(process_ids), CLAIM_SIZE_MAX):
+            keys = [self._record(process_id) for process_id in process_ids[begin : begin + CLAIM_SIZE_MAX]]
+            holders = await self._run(self._find, keys, f"{self._prefix}sess:")
+            if len(holders) != len(keys):
+                raise Unreachable(f"Redis answered for {len(holders)} of {len(keys)} processes")
+            found += (UUID(holder) if holder else None for holder in holders)
+        return found
 
     async def repair(self, process_id: UUID, seen: UUID, owner: UUID) -> None:
         """Correct a holder record that PostgreSQL contradicts, if it still says what was seen."""
