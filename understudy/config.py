@@ -7,10 +7,10 @@ it. `UNDERSTUDY_SECRET_<NAME>` is what `secrets.<NAME>` resolves to.
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from understudy.domain.duration import DurationError, parse_duration
 
@@ -19,7 +19,7 @@ SECRET_PREFIX = "UNDERSTUDY_SECRET_"  # noqa: S105 - the name of a family of set
 TEST_PREFIX = "UNDERSTUDY_TEST_"
 FILE_SUFFIX = "_FILE"
 
-CONFIDENTIAL = frozenset({"postgres_url", "postgres_admin_url", "redis_url", "api_keys"})
+CONFIDENTIAL = frozenset({"postgres_url", "postgres_admin_url", "rabbitmq_url", "redis_url", "api_keys", "api_key"})
 
 
 class ConfigError(Exception):
@@ -31,20 +31,25 @@ class Config(Struct, frozen=True, kw_only=True):
 
     postgres_url: str = ""
     postgres_admin_url: str = ""
+    rabbitmq_url: str = ""
+    queue_type: Literal["classic", "quorum"] = "classic"
     redis_url: str = ""
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     api_keys: str = ""
     egress_allow: str = ""
     commit: Literal["effect", "each"] = "effect"
     lease_ttl: str = "10s"
     data_dir: str = ".understudy"
     node: str = ""
+    node_host: str = "127.0.0.1"
+    workers: Annotated[int, Meta(ge=0, le=1000)] = 1
     idle: str = "30s"
     drain: str = "20s"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     postgres_bin: str = ""
     valkey_bin: str = ""
+    rabbitmq_bin: str = ""
     url: str = ""
     api_key: str = ""
     secrets: dict[str, str] = field(default_factory=dict)

@@ -9,14 +9,20 @@ SELECT pg_try_advisory_lock(('x' || right(replace($1::uuid::text, '-', ''), 16))
        set_config('tcp_keepalives_interval', '1', false),
        set_config('tcp_keepalives_count', '3', false);
 
--- name: open_session(session_id, node, address, schema_max)
-INSERT INTO node_session (session_id, node, address, max_schema) VALUES ($1, $2, $3, $4)
+-- name: open_session(session_id, node, address, admin_token, schema_max)
+INSERT INTO node_session (session_id, node, address, admin_token, max_schema) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (session_id) DO NOTHING;
 
 -- name: beat_session(session_id, lease_ok)
-UPDATE node_session SET beat_seq = beat_seq + 1, lease_ok = $2
+UPDATE node_session SET beat_seq = beat_seq + 1, lease_ok = $2, beaten_at = clock_timestamp()
 WHERE session_id = $1 AND state <> 'dead'
-RETURNING beat_seq;
+RETURNING state;
+
+-- name: drain_session(session_id)
+-- It takes nothing any more from this moment on: only a session that is alive may claim. Its node sees it at its next beat.
+UPDATE node_session SET state = 'draining'
+WHERE session_id = $1 AND state <> 'dead'
+RETURNING state;
 
 -- name: observe_sessions()
 WITH held AS (
@@ -25,7 +31,8 @@ WITH held AS (
   WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
-SELECT s.session_id, s.node, s.address, s.started_at, s.beat_seq, s.lease_ok, s.state,
+SELECT s.session_id, s.node, s.address, s.admin_token, s.started_at, s.beat_seq, s.lease_ok, s.state,
+       extract(epoch FROM clock_timestamp() - s.beaten_at)::float8 AS beat_age_seconds,
        ('x' || right(replace(s.session_id::text, '-', ''), 16))::bit(64)::bigint IN (SELECT key FROM held) AS lock_held,
        pg_postmaster_start_time() AS server_started_at
 FROM node_session s

@@ -7,25 +7,31 @@ whose commit is refused by the fence stops at once and touches nothing: somebody
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import Enum
+from functools import partial
 from uuid import UUID
 
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from understudy.actors.child import Arm, ExecutorActor, Perform, TimerActor
+from understudy.actors.child import ExecutorActor, Perform
+from understudy.actors.gate import Gate
 from understudy.actors.loop import AsyncActor, AsyncActorRef
+from understudy.actors.record import log_facts
 from understudy.actors.stretch import Stretch
+from understudy.actors.timer import Arm, TimerActor
 from understudy.actors.workplace import Ending, Workplace
+from understudy.domain.definition import HttpActivity
 from understudy.domain.effects import AnyEffect, RunExecutor
-from understudy.domain.errors import Unreachable
+from understudy.domain.errors import Stopped, Unreachable
 from understudy.domain.failure import Category, Failure
-from understudy.domain.messages import AnyMessage, Begin, Delivery, ExecutorFailed, Faulted
+from understudy.domain.messages import AnyMessage, Begin, Delivery, ExecutorFailed, Faulted, TimerDue
 from understudy.domain.plan import Plan
 from understudy.domain.ports import Alarm, Assignment, Change, Claimed, Consumed, Receipt, Verdict
 from understudy.domain.process import recover
 from understudy.domain.state import State, scope_of, subscriptions_of, timers_of
-from understudy.domain.states import ProcessState
+from understudy.domain.states import ActivityState, ProcessState
 
 log = structlog.get_logger("actor")
 
@@ -38,12 +44,14 @@ class Resume(Struct, frozen=True):
     deliveries: tuple[Delivery, ...]
 
 
-class Wake(Struct, frozen=True):
-    """Look at the inbox."""
+class Signal(Enum):
+    """Messages that say the same however often they are sent: each waits at most once in the inbox."""
 
-
-class Idle(Struct, frozen=True):
-    """Nothing has happened for a while."""
+    WAKE = "look at the inbox"
+    RING = "a timer may be due"
+    GO_ON = "pure activities are left from the last stretch"
+    IDLE = "nothing has happened for a while"
+    RETIRE = "the node drains: finish what is in flight, begin nothing, leave"
 
 
 class ProcessActor(AsyncActor):
@@ -58,11 +66,17 @@ class ProcessActor(AsyncActor):
         self.last_commit_at: datetime | None = None
         self.launched_at: datetime = claimed.db_now
         self.children: dict[UUID, AsyncActorRef] = {}
+        self.settled = Gate()
+        """Open when what the inbox held at the last wake is committed."""
         self._workplace = workplace
         self._plan = plan
+        self._signals: set[Signal] = set()
+        self._rest: list[RunExecutor] = []
+        self._armed: datetime | None = None
         self._timers: AsyncActorRef | None = None
-        self._armed: tuple[tuple[datetime, str], ...] = ()
         self._idle: Alarm | None = None
+        self._retry: Alarm | None = None
+        self._is_retiring = False
         self._has_left = False
 
     @property
@@ -70,59 +84,109 @@ class ProcessActor(AsyncActor):
         """The process this actor is."""
         return self.state.process_id
 
-    async def on_receive(self, message: Resume | Wake | Idle | AnyMessage) -> None:
+    def wake(self) -> None:
+        """Look at the inbox soon."""
+        if not self._has_left:
+            self.settled.close()
+            self._signal(Signal.WAKE)
+
+    def retire(self) -> None:
+        """Leave memory as soon as nothing is in flight: the node drains."""
+        if not self._is_retiring:
+            self._signal(Signal.RETIRE)
+
+    async def on_receive(self, message: Resume | Signal | AnyMessage) -> None:
         """Handle one message, unless the process is not this actor's any more."""
+        if isinstance(message, Signal):
+            self._signals.discard(message)
         if self._has_left:
             return
         try:
-            if isinstance(message, Resume):
-                await self._resume(message.deliveries)
-            elif isinstance(message, Wake):
-                found = await self._workplace.journal.deliveries([self.process_id])
-                await self._take_in(found.get(self.process_id, ()))
-            elif isinstance(message, Idle):
+            await self._handle(message)
+            if self._is_retiring and not self._has_left:
                 await self._passivate()
-            else:
-                await self._react(message)
-        except Unreachable:
-            # Only reads raise it, a commit waits for its outcome: look again later, nothing has changed.
-            self._workplace.clock.call_later(RETRY_SECONDS, self._tell_wake)
-        self._watch_idleness()
+        except Stopped:
+            self._leave_stage(Ending.STOPPED)
+        if not self._has_left:
+            self._arm()
+            self._watch_idleness()
+            if Signal.WAKE not in self._signals:
+                self.settled.open()
 
     async def on_stop(self) -> None:
         """End the children with the parent: pykka leaves that to us."""
-        self._end_children()
+        self._let_go()
 
     async def on_failure(self, error: BaseException) -> None:
         """A bug, or a server that is gone for good: let the node decide."""
-        self._end_children()
-        self._workplace.listener.left(self, Ending.FAILED, error)
+        if not self._has_left:
+            self._has_left = True
+            self._let_go()
+            self._workplace.listener.left(self, Ending.FAILED, error)
 
     # What arrives
 
+    async def _handle(self, message: Resume | Signal | AnyMessage) -> None:
+        match message:
+            case Resume():
+                await self._resume(message.deliveries)
+            case Signal.WAKE:
+                await self._look()
+            case Signal.RING:
+                await self._fire()
+            case Signal.GO_ON:
+                await self._go_on()
+            case Signal.IDLE:
+                await self._passivate()
+            case Signal.RETIRE:
+                self._begin_nothing()
+            case _:
+                await self._react(message)
+
     async def _resume(self, deliveries: Sequence[Delivery]) -> None:
-        now = self._workplace.clock.now()
         stretch = self._stretch()
-        stretch.add(recover(self._plan, self.state, now))
+        stretch.add(recover(self._plan, self.state, self._workplace.clock.now()))
         for delivery in deliveries:
             self._deliver(stretch, delivery)
         if stretch.state.state is ProcessState.CREATED:
             stretch.feed(Begin())
         waits = subscriptions_of(self.state)
         await self._commit(stretch)
-        self._arm()
-        for execution_id in waits.keys() & subscriptions_of(self.state).keys():
-            self._take(execution_id)
+        if not self._has_left:
+            for execution_id in waits.keys() & subscriptions_of(self.state).keys():
+                self._take(execution_id)
 
-    async def _take_in(self, deliveries: Sequence[Delivery]) -> None:
+    async def _look(self) -> None:
+        try:
+            found = await self._workplace.journal.deliveries([self.process_id])
+        except Unreachable as error:
+            self._look_later(error)
+            return
         stretch = self._stretch()
-        for delivery in deliveries:
+        for delivery in found.get(self.process_id, ()):
             self._deliver(stretch, delivery)
         await self._commit(stretch)
 
     def _deliver(self, stretch: Stretch, delivery: Delivery) -> None:
         outcome = stretch.feed(delivery.message)
         stretch.consume(Consumed(delivery.message_id, outcome))
+
+    async def _fire(self) -> None:
+        now = self._workplace.clock.now()
+        self._armed = None
+        due = sorted((timer.due_at, timer.timer_id) for timer in timers_of(self.state).values() if timer.due_at <= now)
+        stretch = self._stretch()
+        for _, timer_id in due:
+            stretch.feed(TimerDue(timer_id))
+        await self._commit(stretch)
+
+    async def _go_on(self) -> None:
+        stretch = self._stretch()
+        for effect in self._rest:
+            if self._is_current(effect):
+                stretch.queue(effect)
+        self._rest.clear()
+        await self._commit(stretch)
 
     async def _react(self, message: AnyMessage) -> None:
         if isinstance(message, ExecutorFailed):
@@ -137,22 +201,19 @@ class ProcessActor(AsyncActor):
     # The way of every change
 
     async def _commit(self, stretch: Stretch) -> None:
-        while True:
-            rest = stretch.run()
-            change = stretch.change(self.tenure, self.version)
-            if change is not None:
-                receipt = await self._workplace.journal.commit(change)
-                if receipt.verdict is Verdict.POISON:
-                    await self._give_in(stretch, receipt)
-                    return
-                if not self._adopt(change, receipt):
-                    return
-            self._start(stretch.effects)
-            if not rest:
+        rest = stretch.run()
+        change = stretch.change(self.tenure, self.version)
+        if change is not None:
+            receipt = await self._workplace.journal.commit(change)
+            if receipt.verdict is Verdict.POISON:
+                await self._give_in(stretch, receipt)
                 return
-            stretch = self._stretch()
-            for effect in rest:
-                stretch.queue(effect)
+            if not self._adopt(change, receipt):
+                return
+        self._start(stretch.effects)
+        if rest:
+            self._rest += rest
+            self._signal(Signal.GO_ON)
 
     def _adopt(self, change: Change, receipt: Receipt) -> bool:
         if receipt.verdict is not Verdict.APPLIED:
@@ -167,20 +228,21 @@ class ProcessActor(AsyncActor):
         self.version = change.version + 1
         self.claim_fails = 0
         self.last_commit_at = receipt.db_now
+        log_facts(self.process_id, change.facts)
         self._workplace.listener.committed(change)
         if self.state.state.is_terminal:
             self._leave_stage(Ending.ENDED)
             return False
         self._drop_finished()
-        self._arm()
         for execution_id in subscriptions_of(self.state).keys() - subscriptions_of(before).keys():
             self._take(execution_id)
         return True
 
     async def _give_in(self, stretch: Stretch, receipt: Receipt) -> None:
         """What the stretch holds cannot be stored: the process fails with the reason, its neighbours never notice."""
-        last = self._stretch()
         reason = receipt.reason or "it cannot be stored"
+        log.error("commit_poisoned", process_id=str(self.process_id), reason=reason)
+        last = self._stretch()
         last.feed(Faulted(Failure("limit.storage", Category.EXECUTION, reason)))
         for consumed in stretch.consumed:
             last.consume(consumed)
@@ -195,7 +257,8 @@ class ProcessActor(AsyncActor):
 
     def _start(self, effects: Sequence[AnyEffect]) -> None:
         for effect in effects:
-            if isinstance(effect, RunExecutor) and self._is_current(effect):
+            if isinstance(effect, RunExecutor) and self._is_current(effect) and not self._may_be_left(effect.activity):
+                self._abort(effect.execution_id)
                 scope = scope_of(self.state, self._plan.steps)
                 step = self._plan.steps[effect.activity]
                 assignment = Assignment(effect, step, scope, self._workplace.clock.now())
@@ -206,39 +269,78 @@ class ProcessActor(AsyncActor):
     def _is_current(self, effect: RunExecutor) -> bool:
         """Whether the attempt still runs: what follows in the same stretch may have ended it."""
         execution = self.state.executions[effect.activity]
-        return execution.execution_id == effect.execution_id and execution.attempt == effect.attempt
+        return (execution.execution_id, execution.attempt, execution.state) == (
+            effect.execution_id,
+            effect.attempt,
+            ActivityState.RUNNING,
+        )
+
+    def _may_be_left(self, activity: str) -> bool:
+        """Whether an effect that has not begun is left to the next owner, who sends the very same request.
+
+        It cannot know that nothing was sent: what may be sent at most once would be parked, so that goes out first.
+        """
+        step = self._plan.steps[activity].activity
+        return self._is_retiring and not (isinstance(step, HttpActivity) and step.on_unknown == "park")
+
+    def _begin_nothing(self) -> None:
+        self._is_retiring = True
+        for execution in self.state.open_executions():
+            ref = self.children.get(execution.execution_id)
+            child = None if ref is None else ref.actor
+            if isinstance(child, ExecutorActor) and not child.has_begun and self._may_be_left(execution.activity):
+                self._abort(execution.execution_id)
 
     def _drop_finished(self) -> None:
         """Abort or forget the children whose attempt is over."""
-        running = {found.execution_id for found in self.state.open_executions() if found.state == "RUNNING"}
+        running = {found.execution_id for found in self.state.open_executions() if found.state is ActivityState.RUNNING}
         for execution_id in self.children.keys() - running:
-            self.children.pop(execution_id).stop()
+            self._abort(execution_id)
 
-    def _arm(self) -> None:
-        timers = tuple((timer.due_at, timer.timer_id) for timer in timers_of(self.state).values())
-        if timers == self._armed:
-            return
-        self._armed = timers
-        if self._timers is None:
-            self._timers = TimerActor.launch(self._workplace.stage, self.actor_ref, self._workplace)
-        self._timers.tell(Arm(timers))
+    def _abort(self, execution_id: UUID) -> None:
+        ref = self.children.pop(execution_id, None)
+        child = None if ref is None else ref.actor
+        if isinstance(child, ExecutorActor):
+            child.abort()
 
     def _take(self, execution_id: UUID) -> None:
-        awaited = subscriptions_of(self.state).get(execution_id)
-        if awaited is not None:
-            self.spawn(self._take_kept(execution_id), name=f"{self.actor_urn}:take")
+        self.spawn(self._take_kept(execution_id), name=f"{self.actor_urn}:take")
 
     async def _take_kept(self, execution_id: UUID) -> None:
         """Events and waits meet without a lock: the wait is committed, now look whether its event was there before."""
-        while (awaited := subscriptions_of(self.state).get(execution_id)) is not None:
+        while not self._has_left and (awaited := subscriptions_of(self.state).get(execution_id)) is not None:
             try:
                 taken = await self._workplace.events.take(self.process_id, execution_id, awaited)
             except Unreachable:
                 await self._workplace.clock.sleep(RETRY_SECONDS)
                 continue
             if taken:
-                self._tell_wake()
+                self.wake()
             return
+
+    # Time
+
+    def _arm(self) -> None:
+        """Have the timer child ring when the earliest timer is due."""
+        earliest = min((timer.due_at for timer in timers_of(self.state).values()), default=None)
+        if earliest == self._armed:
+            return
+        self._armed = earliest
+        if self._timers is None:
+            ring = partial(self._signal, Signal.RING)
+            self._timers = TimerActor.launch(self._workplace.stage, self._workplace.clock, ring)
+        self._timers.tell(Arm(earliest))
+
+    def _look_later(self, error: Unreachable) -> None:
+        log.warning("inbox_unreachable", process_id=str(self.process_id), reason=str(error))
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = self._workplace.clock.call_later(RETRY_SECONDS, self.wake)
+
+    def _signal(self, signal: Signal) -> None:
+        if not self.actor_stopped.is_set() and signal not in self._signals:
+            self._signals.add(signal)
+            self.actor_ref.tell(signal)
 
     # Leaving
 
@@ -246,42 +348,48 @@ class ProcessActor(AsyncActor):
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-        if self._has_left or self.children or self.state.is_ready:
+        if self.children or self.state.is_ready or self._is_retiring:
             return
         idle = self._workplace.idle_seconds
-        soonest = min((due_at for due_at, _ in self._armed), default=None)
-        if soonest is not None and (soonest - self._workplace.clock.now()).total_seconds() < idle:
+        if self._armed is not None and (self._armed - self._workplace.clock.now()).total_seconds() < idle:
             return
-        self._idle = self._workplace.clock.call_later(idle, self._tell_idle)
-
-    def _tell_idle(self) -> None:
-        if not self.actor_stopped.is_set():
-            self.actor_ref.tell(Idle())
-
-    def _tell_wake(self) -> None:
-        if not self.actor_stopped.is_set():
-            self.actor_ref.tell(Wake())
+        self._idle = self._workplace.clock.call_later(idle, lambda: self._signal(Signal.IDLE))
 
     async def _passivate(self) -> None:
-        if self.children or self.state.is_ready:
+        """Leave memory, unless something is in flight or wants something from the process."""
+        if self.children or (self.state.is_ready and not self._is_retiring):
             return
-        if await self._workplace.journal.passivate(self.process_id, self.tenure, self.version):
+        journal = self._workplace.journal
+        if await journal.passivate(self.process_id, self.tenure, self.version):
             self._leave_stage(Ending.PASSIVATED)
+            return
+        try:
+            owners = await journal.owners([self.process_id])
+        except Unreachable as error:
+            self._look_later(error)
+            return
+        if any(view.owner_claim == self.tenure.claim for view in owners):
+            self.wake()
+        else:
+            # Nothing else would tell an actor that waits for days.
+            log.warning("passivation_refused", process_id=str(self.process_id))
+            self._leave_stage(Ending.FENCED)
 
     def _leave_stage(self, ending: Ending) -> None:
         self._has_left = True
-        self._end_children()
+        self._let_go()
         self._workplace.listener.left(self, ending)
         self.stop()
 
-    def _end_children(self) -> None:
-        if self._idle is not None:
-            self._idle.cancel()
-        for child in self.children.values():
-            child.stop()
-        self.children.clear()
+    def _let_go(self) -> None:
+        self.settled.open()
+        for alarm in (self._idle, self._retry):
+            if alarm is not None:
+                alarm.cancel()
         if self._timers is not None:
             self._timers.stop()
+        for execution_id in list(self.children):
+            self._abort(execution_id)
 
 
 class PoisonError(Exception):

@@ -7,17 +7,22 @@ and time; what is left goes into the next one, and the process stays ready in be
 
 from collections import deque
 
+import structlog
+
+from understudy.actors.broken import broken
 from understudy.actors.workplace import Workplace
 from understudy.domain.effects import AnyEffect, PublishEvent, RunExecutor
 from understudy.domain.facts import AnyFact
 from understudy.domain.messages import AnyMessage
 from understudy.domain.plan import Plan
-from understudy.domain.ports import Assignment, Change, Consumed, Tenure
+from understudy.domain.ports import Assignment, Change, Consumed, ExecutorResult, Tenure
 from understudy.domain.process import Decision, decide
 from understudy.domain.state import State, scope_of
 
 BYTES_MAX = 262_144
 SECONDS_MAX = 0.010
+
+log = structlog.get_logger("actor")
 
 
 class Stretch:
@@ -64,15 +69,12 @@ class Stretch:
 
     def run(self) -> list[RunExecutor]:
         """Perform the pure activities as far as the bounds allow; those that are left for the next stretch."""
-        clock, executors = self._workplace.clock, self._workplace.executors
+        clock = self._workplace.clock
         deadline = clock.monotonic() + SECONDS_MAX
         budget = self._workplace.activities_per_commit
         while self._inline and budget and self._bytes < BYTES_MAX and clock.monotonic() < deadline:
-            effect = self._inline.popleft()
             budget -= 1
-            scope = scope_of(self.state, self._plan.steps)
-            step = self._plan.steps[effect.activity]
-            self.feed(executors.perform_inline(Assignment(effect, step, scope, clock.now())))
+            self.feed(self._perform(self._inline.popleft()))
         return list(self._inline)
 
     def change(self, tenure: Tenure, version: int) -> Change | None:
@@ -93,6 +95,15 @@ class Stretch:
     def consumed(self) -> tuple[Consumed, ...]:
         """The inbox rows used up so far."""
         return tuple(self._consumed)
+
+    def _perform(self, effect: RunExecutor) -> ExecutorResult:
+        scope = scope_of(self.state, self._plan.steps)
+        assignment = Assignment(effect, self._plan.steps[effect.activity], scope, self._workplace.clock.now())
+        try:
+            return self._workplace.executors.perform_inline(assignment)
+        except Exception as error:
+            log.exception("executor_broke", process_id=str(self.state.process_id), activity=effect.activity)
+            return broken(effect, error, is_unknown=False)
 
     def _is_inline(self, effect: RunExecutor) -> bool:
         return self._workplace.executors.is_inline(self._plan.steps[effect.activity].type)

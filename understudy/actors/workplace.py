@@ -21,6 +21,8 @@ class Ending(Enum):
     FENCED = "fenced"
     DIVERGED = "diverged"
     FAILED = "failed"
+    STOPPED = "stopped"
+    """The node stops; the process stays as it is, and goes to whoever takes over from the session."""
 
 
 class Listener(Protocol):

@@ -10,13 +10,12 @@ import typer
 from understudy.cli import definition, demo, process
 from understudy.cli.client import ApiError
 from understudy.cli.dev import serve
-from understudy.cli.migrate import apply_migrations, pending_migrations
+from understudy.cli.migrate import MigrationFailed, apply_migrations, pending_migrations
 from understudy.cli.output import Format, complain, run_loop, say
 from understudy.config import Config, ConfigError, read_config
 from understudy.domain.errors import UnderstudyError
 from understudy.embedded.errors import ServerUnavailable
 from understudy.http.server import CannotListen
-from understudy.persistence.migrate import MigrationError
 from understudy.telemetry import configure_logging
 
 app = typer.Typer(
@@ -30,7 +29,7 @@ app = typer.Typer(
 app.add_typer(process.app, name="process")
 app.add_typer(definition.app, name="definition")
 
-EXPECTED = (ApiError, ConfigError, UnderstudyError, ServerUnavailable, CannotListen, MigrationError)
+EXPECTED = (ApiError, ConfigError, UnderstudyError, ServerUnavailable, CannotListen, MigrationFailed)
 """Errors that a person can do something about: they are shown without a trace."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 from msgspec.structs import replace
 
-from understudy.bootstrap import Application
+from understudy.bootstrap.application import Application
 from understudy.cli.migrate import apply_migrations
 from understudy.config import Config
 from understudy.embedded.servers import Embedded
@@ -73,9 +73,9 @@ async def serve(config: Config, *, ephemeral: bool) -> int:
         try:
             await development.start()
             application = development.application
-            print(_ready(application.server.url), flush=True)
-            await _first(stopping, application.lost)
-            if application.lost.is_set():
+            print(_ready(application.gateway.url), flush=True)
+            await _first(stopping, application.worker.lost, application.worker.drained)
+            if application.worker.lost.is_set():
                 print("This node's session was declared dead; it ends and must be started again.", flush=True)
                 return EXIT_LOST
             print("Stopping: requests in flight may end …", flush=True)

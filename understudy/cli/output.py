@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 console = Console(highlight=False)
 
+ID_WIDTH = 36
+
 STATE_STYLES = {
     "CREATED": "dim",
     "PENDING": "dim",
@@ -64,8 +66,10 @@ def compact(value: Any, length: int = 60) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> Table:
-    """A plain table."""
-    drawn = Table(*columns, title=title, box=None, header_style="bold", pad_edge=False, title_justify="left")
+    """A plain table; ids stand in it whole, however narrow it gets, because people copy them."""
+    drawn = Table(title=title, box=None, header_style="bold", pad_edge=False, title_justify="left")
+    for name in columns:
+        drawn.add_column(name, min_width=ID_WIDTH if name == "id" else None)
     for row in rows:
         drawn.add_row(*row)
     return drawn

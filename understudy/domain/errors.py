@@ -8,7 +8,8 @@ UnderstudyError
 ├── TooLarge         over a limit: 413
 ├── Invalid          it breaks the contract, with a fault per place: 422
 ├── KeyReused        the idempotency key was used for something else: 422
-└── Unreachable      a server does not answer: 503, try again later
+├── Unreachable      a server does not answer: 503, try again later
+└── Stopped          this node stops: leave everything as it is
 """
 
 from collections.abc import Sequence
@@ -54,3 +55,7 @@ class KeyReused(UnderstudyError):
 
 class Unreachable(UnderstudyError):
     """A server that is needed does not answer now."""
+
+
+class Stopped(UnderstudyError):
+    """This node stops or has stopped: whether a change was applied is for the next owner to see."""

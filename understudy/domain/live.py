@@ -10,7 +10,7 @@ from understudy.domain.states import ProcessState
 
 
 class NodeView(Struct, frozen=True):
-    """One life of a node. `live_actors` is known for the node that answers only."""
+    """One life of a node; what it tells itself is None when it did not answer, or is dead."""
 
     id: UUID
     node: str
@@ -20,10 +20,12 @@ class NodeView(Struct, frozen=True):
     lease_ok: bool
     live_actors: int | None
     address: str | None
+    beat_age_seconds: float | None = None
+    memory_bytes: int | None = None
 
 
 class ActorView(Struct, frozen=True):
-    """A live actor; `started_at` is when it came to life on its node."""
+    """A live actor; `started_at` is when it came to life on its node, its age what has passed since."""
 
     process_id: UUID
     definition: DefinitionRef
@@ -38,6 +40,7 @@ class ActorView(Struct, frozen=True):
     children_in_flight: int
     last_commit_at: datetime | None
     started_at: datetime
+    age_seconds: float
 
 
 class ActorFilter(Struct, frozen=True):
@@ -52,3 +55,27 @@ class ActorFilter(Struct, frozen=True):
     state: ProcessState | None = None
     after: UUID | None = None
     limit: int = 50
+    process_id: UUID | None = None
+
+
+class LiveReport(Struct, frozen=True):
+    """What a node tells about itself, with those of its actors that were asked for."""
+
+    session: UUID
+    live_actors: int
+    memory_bytes: int | None
+    actors: tuple[ActorView, ...] = ()
+
+
+class KnownNodes(Struct, frozen=True):
+    """Every node that is known, and those that should have answered and did not."""
+
+    nodes: tuple[NodeView, ...]
+    unanswered: tuple[UUID, ...] = ()
+
+
+class LiveActors(Struct, frozen=True):
+    """Live actors of all nodes that answered, and the nodes that did not."""
+
+    actors: tuple[ActorView, ...]
+    unanswered: tuple[UUID, ...] = ()

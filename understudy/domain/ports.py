@@ -10,17 +10,12 @@ from msgspec import Struct
 
 from understudy.domain.effects import PublishEvent, RunExecutor
 from understudy.domain.facts import AnyFact
-from understudy.domain.messages import Delivery, ExecutorFailed, ExecutorSucceeded, ExecutorWaits, InboxMessage
+from understudy.domain.messages import Delivery, ExecutorFailed, ExecutorSucceeded, ExecutorWaits
 from understudy.domain.plan import Step
-from understudy.domain.state import AwaitedEvent, Execution, State
+from understudy.domain.state import AwaitedEvent, State
 from understudy.domain.views import (
     NewEvent,
-    NewProcess,
     OutboxRow,
-    ProcessView,
-    PublishedDefinition,
-    Query,
-    RecordedRow,
     SessionView,
     Submitted,
 )
@@ -117,6 +112,10 @@ class Journal(Protocol):
         """Give up processes that this session owns, whatever their state, raising their epoch; `claim_fails` stays."""
         ...
 
+    async def quarantine(self, process_id: UUID, tenure: Tenure, reason: str) -> None:
+        """Give a process up for good, until an operator releases it."""
+        ...
+
     async def deliveries(self, process_ids: Sequence[UUID]) -> dict[UUID, list[Delivery]]:
         """The unconsumed inbox rows of each process, oldest first."""
         ...
@@ -171,6 +170,10 @@ class Leases(Protocol):
 
     async def claim(self, session_id: UUID, process_ids: Sequence[UUID]) -> list[UUID | None] | None:
         """For each process None when granted, else the live holder; None at all when this session's lease is gone."""
+        ...
+
+    async def holders(self, process_ids: Sequence[UUID]) -> list[UUID | None]:
+        """For each process the session that holds it, if its lease lives."""
         ...
 
     async def repair(self, process_id: UUID, seen: UUID, owner: UUID) -> None:
@@ -243,92 +246,6 @@ class Outbox(Protocol):
 
     async def delete(self, rows: Sequence[OutboxRow]) -> None:
         """Forget announced rows."""
-        ...
-
-
-class Definitions(Protocol):
-    """Published definitions, immutable."""
-
-    async def publish(self, name: str, digest: bytes, content: bytes) -> tuple[PublishedDefinition, bool]:
-        """Store content as the next version unless it exists; the version, and whether it is new."""
-        ...
-
-    async def find(self, name: str, version: int | None = None) -> PublishedDefinition | None:
-        """A version, or the latest."""
-        ...
-
-    async def content(self, digest: bytes) -> bytes | None:
-        """The JSON text with this digest, published or inline."""
-        ...
-
-    async def latest(self, limit: int, after: str | None) -> list[PublishedDefinition]:
-        """The latest version of each definition by name."""
-        ...
-
-    async def versions(self, name: str, limit: int, before: int | None) -> list[PublishedDefinition]:
-        """The versions of one definition, latest first."""
-        ...
-
-
-class Processes(Protocol):
-    """The gateway's side of processes: it inserts and reads, it never updates."""
-
-    async def start(self, process: NewProcess) -> Submitted:
-        """Insert a process, its first history row and, for an inline definition, its content."""
-        ...
-
-    async def find(self, process_id: UUID) -> ProcessView | None:
-        """A process with the latest visit of each activity."""
-        ...
-
-    async def search(self, query: Query) -> list[ProcessView]:
-        """Processes, newest first, without their executions."""
-        ...
-
-    async def history(self, process_id: UUID, after: int, limit: int) -> list[RecordedRow]:
-        """History rows with a seq above `after`, in order."""
-        ...
-
-    async def executions(self, process_id: UUID) -> list[Execution]:
-        """Every execution of a process, all visits, in order of their start."""
-        ...
-
-    async def ended(self, process_ids: Sequence[UUID]) -> list[UUID]:
-        """Which of these processes have ended."""
-        ...
-
-
-class Inbox(Protocol):
-    """The gateway's side of the inbox: durable rows of everything that wants something from a process."""
-
-    async def submit(
-        self, process_id: UUID, message_id: UUID, message: InboxMessage, request_hash: bytes, first_status: int = 202
-    ) -> Submitted:
-        """Insert an inbox row."""
-        ...
-
-    async def recall(self, process_id: UUID, message_id: UUID) -> Submitted | None:
-        """What was handed in under this id before."""
-        ...
-
-
-class Retained(Struct, frozen=True):
-    """A call that was answered before under the same idempotency key."""
-
-    request_hash: bytes
-    first_status: int
-    resource: str
-
-
-class Keys(Protocol):
-    """Idempotency keys of calls that make neither a process nor an inbox row; kept for 24 hours."""
-
-    async def recall(self, scope: str, key: str) -> Retained | None:
-        """The call that was answered under this key."""
-        ...
-
-    async def remember(self, scope: str, key: str, call: Retained) -> Retained:
-        """Keep a call under a key; the one that is kept, which is the first."""
         ...
 
 

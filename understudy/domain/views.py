@@ -121,7 +121,10 @@ class OutboxRow(Struct, frozen=True):
 
 
 class SessionView(Struct, frozen=True):
-    """One life of a node as PostgreSQL sees it. `lock_held` tells whether its own connection is there."""
+    """One life of a node as PostgreSQL sees it. `lock_held` tells whether its own connection is there.
+
+    `address` and `admin_token` are those of its internal endpoint; the age of the last beat is for people to see.
+    """
 
     session_id: UUID
     node: str
@@ -132,3 +135,8 @@ class SessionView(Struct, frozen=True):
     state: str
     lock_held: bool
     server_started_at: datetime
+    admin_token: str | None = None
+    beat_age_seconds: float | None = None
+
+    def __repr__(self) -> str:
+        return f"SessionView(session_id={self.session_id}, node={self.node!r}, state={self.state!r})"

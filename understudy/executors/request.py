@@ -1,7 +1,7 @@
 """From an HTTP activity's templates to the request that is sent."""
 
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from msgspec import json
 
@@ -54,18 +54,20 @@ def build_request(assignment: Assignment, secrets: SecretScope) -> OutgoingReque
 def _escape(before: str, value: str) -> str:
     """Keep an interpolated value inside its part of the URL; only where no host stands yet may it bring one."""
     scheme, separator, rest = before.partition("://")
-    if not separator or not scheme or not ("/" in rest or "?" in rest):
+    if not separator or not scheme or not rest:
         return value
+    if "/" not in rest and "?" not in rest:
+        raise RequestRefused("the host of the URL must be complete, with a / after it, before another value follows")
     if "?" not in rest and value in {".", ".."}:
         raise RequestRefused(f"the URL may not go up: {value!r} in its path")
     return quote(value, safe="")
 
 
 def _with_query(url: str, query: dict[str, Any]) -> str:
+    if "#" in url:
+        raise RequestRefused("the URL of a request has no fragment (#)")
     pairs = [pair for name, value in query.items() for pair in _pairs(name, value)]
-    if not pairs:
-        return url
-    return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(pairs)}"
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(pairs)}" if pairs else url
 
 
 def _pairs(name: str, value: Any) -> list[tuple[str, str]]:

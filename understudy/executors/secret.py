@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote, quote_plus
+
+from msgspec import json
 
 REDACTED = "[redacted]"
 
@@ -26,9 +29,14 @@ class SecretScope(Mapping[str, str]):
 
     def redact(self, value: Any) -> Any:
         """The value without any secret that was used, wherever it stands."""
+        shapes = {shape for secret in self._used if secret for shape in _shapes(secret)}
         # Longest first: one secret may be part of another.
-        used = sorted((secret for secret in self._used if secret), key=len, reverse=True)
-        return _redact(value, used) if used else value
+        return _redact(value, sorted(shapes, key=len, reverse=True)) if shapes else value
+
+
+def _shapes(secret: str) -> tuple[str, ...]:
+    """A secret as it went out: bare, in a URL, in a form, in JSON; targets echo what they were sent."""
+    return secret, quote(secret, safe=""), quote(secret), quote_plus(secret), json.encode(secret).decode()[1:-1]
 
 
 def _redact(value: Any, secrets: list[str]) -> Any:
@@ -40,4 +48,7 @@ def _redact(value: Any, secrets: list[str]) -> Any:
         return {_redact(key, secrets): _redact(item, secrets) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_redact(item, secrets) for item in value]
+    # A secret of digits may come back as a number.
+    if type(value) in {int, float} and any(secret in str(value) for secret in secrets):
+        return REDACTED
     return value

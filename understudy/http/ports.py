@@ -3,22 +3,26 @@
 from typing import Protocol
 from uuid import UUID
 
-from understudy.domain.live import ActorFilter, ActorView, NodeView
+from understudy.domain.live import ActorFilter, ActorView, KnownNodes, LiveActors, NodeView
 
 
 class Nodes(Protocol):
-    """The nodes, and the live actors of this one."""
+    """The nodes of the cluster, and their live actors."""
 
-    async def nodes(self) -> list[NodeView]:
+    async def nodes(self) -> KnownNodes:
         """Every node that is known."""
         ...
 
-    def actors(self, wanted: ActorFilter) -> list[ActorView]:
+    async def actors(self, wanted: ActorFilter) -> LiveActors:
         """The live actors that a filter lets through, in the order of their process ids."""
         ...
 
-    def actor(self, process_id: UUID) -> ActorView | None:
-        """The live actor of a process."""
+    async def actor(self, process_id: UUID) -> ActorView | None:
+        """The live actor of a process; raises Unreachable when a node that may have it does not answer."""
+        ...
+
+    async def drain(self, node_id: UUID) -> NodeView:
+        """Ask a node to drain; raises NotFound when none that lives has this id."""
         ...
 
 

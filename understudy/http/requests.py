@@ -42,6 +42,11 @@ def cancel_reason(body: Any) -> str | None:
     return reason
 
 
+def refuse_fields(body: Any) -> None:
+    """Nothing may stand in the body of a command that takes nothing; raises Invalid."""
+    _checked(body, {})
+
+
 def _checked(body: Any, fields: Mapping[str, Field]) -> dict[str, Any]:
     faults = Faults()
     check_object(body, "", faults, fields)

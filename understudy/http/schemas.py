@@ -117,6 +117,7 @@ class ActorBody(Struct, frozen=True):
     children_in_flight: int
     last_commit_at: datetime | None
     started_at: datetime
+    age_seconds: float
 
 
 class Listing(Struct, frozen=True):
@@ -124,6 +125,12 @@ class Listing(Struct, frozen=True):
 
     items: list[Any]
     next_cursor: str | None
+
+
+class LiveListing(Listing, frozen=True):
+    """A page of what nodes tell about themselves; `unanswered` are those that should have and did not."""
+
+    unanswered: tuple[UUID, ...] = ()
 
 
 class EventBody(Struct, frozen=True):
@@ -259,4 +266,5 @@ def actor_body(view: ActorView) -> ActorBody:
         view.children_in_flight,
         view.last_commit_at,
         view.started_at,
+        view.age_seconds,
     )

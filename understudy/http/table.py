@@ -24,8 +24,17 @@ class Route(NamedTuple):
 
 def process_id_of(request: web.Request) -> UUID:
     """The process in the path; raises NotFound for what cannot be an id."""
-    text = request.match_info["process_id"]
-    if not _UUID.fullmatch(text):
-        raise NotFound(f"no process {shown(text)}")
-    process_id = request[PROCESS_ID] = UUID(text)
+    process_id = request[PROCESS_ID] = _id_of(request, "process_id", "process")
     return process_id
+
+
+def node_id_of(request: web.Request) -> UUID:
+    """The node in the path; raises NotFound for what cannot be an id."""
+    return _id_of(request, "node_id", "node")
+
+
+def _id_of(request: web.Request, name: str, noun: str) -> UUID:
+    text = request.match_info[name]
+    if not _UUID.fullmatch(text):
+        raise NotFound(f"no {noun} {shown(text)}")
+    return UUID(text)

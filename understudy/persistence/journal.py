@@ -79,6 +79,10 @@ class PostgresJournal:
         """Give up processes that this session owns, whatever their state, raising their epoch; `claim_fails` stays."""
         await self._statements.rows("relinquish", session_id, process_ids)
 
+    async def quarantine(self, process_id: UUID, tenure: Tenure, reason: str) -> None:
+        """Give a process up for good, until an operator releases it; nothing happens if the tenure is over."""
+        await self._statements.rows("quarantine", [process_id], [tenure.claim], [reason])
+
     async def deliveries(self, process_ids: Sequence[UUID]) -> dict[UUID, list[Delivery]]:
         """The unconsumed inbox rows of each process, oldest first."""
         found: dict[UUID, list[Delivery]] = {}

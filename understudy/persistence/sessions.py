@@ -5,8 +5,11 @@ so that others see a crash at once.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
+
+from msgspec import Struct
 
 from understudy.domain.errors import Unreachable
 from understudy.domain.state import STATE_SCHEMA
@@ -19,10 +22,28 @@ IDLE_SECONDS = 5
 """After this silence the server asks whether the machine at the other end is still there."""
 
 
-class Sessions:
-    """Implements the port of the same name; no call to the own connection lasts longer than `patience_seconds`."""
+class Endpoint(Struct, frozen=True):
+    """Where a session's node can be asked about its actors, and the word that opens it."""
 
-    def __init__(self, database: Database, *, patience_seconds: float = 3.0) -> None:
+    url: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Endpoint(url={self.url!r})"
+
+
+class Sessions:
+    """Implements the port of the same name; no call to the own connection lasts longer than `patience_seconds`.
+
+    `endpoint`, set before `open`, is registered with the session. `on_drain` is called at every beat that finds the
+    session asked to drain.
+    """
+
+    def __init__(
+        self, database: Database, *, patience_seconds: float = 3.0, on_drain: Callable[[], None] | None = None
+    ) -> None:
+        self.endpoint: Endpoint | None = None
+        self._on_drain = on_drain
         self._database = database
         self._statements = Statements(database)
         self._queries = load_queries()
@@ -38,7 +59,8 @@ class Sessions:
             Unreachable: the server does not answer, or another connection holds the lock of this id.
         """
         self._session_id = session_id
-        await self._own("open_session", session_id, node, address, STATE_SCHEMA)
+        url, token = (address, None) if self.endpoint is None else (self.endpoint.url, self.endpoint.token)
+        await self._own("open_session", session_id, node, url, token, STATE_SCHEMA)
         if not self._has_lock:
             raise Unreachable(f"another connection holds the lock of session {session_id}")
 
@@ -48,7 +70,14 @@ class Sessions:
         Raises:
             Unreachable: the server does not answer; the next beat tries again.
         """
-        return bool(await self._own("beat_session", self._session_id, lease_ok))
+        rows = await self._own("beat_session", self._session_id, lease_ok)
+        if rows and rows[0]["state"] == "draining" and self._on_drain is not None:
+            self._on_drain()
+        return bool(rows)
+
+    async def drain(self, session_id: UUID) -> bool:
+        """Ask a session to drain; false when there is none that lives."""
+        return bool(await self._statements.rows("drain_session", session_id))
 
     async def observe(self) -> list[SessionView]:
         """All sessions that are not dead, and dead ones that still own processes, by their start."""
@@ -116,4 +145,6 @@ def _session(row: Record) -> SessionView:
         state=row["state"],
         lock_held=row["lock_held"],
         server_started_at=row["server_started_at"],
+        admin_token=row["admin_token"],
+        beat_age_seconds=row["beat_age_seconds"],
     )

@@ -1,73 +1,57 @@
-"""What is alive: the known nodes, and this node's actors."""
+"""What is alive on this node."""
 
+import os
+from contextlib import suppress
+from pathlib import Path
 from uuid import UUID
 
 from understudy.actors.process import ProcessActor
-from understudy.domain.live import ActorFilter, ActorView, NodeView
-from understudy.domain.ports import Sessions
+from understudy.domain.live import ActorFilter, ActorView, LiveReport
+from understudy.domain.ports import Clock
 from understudy.runtime.node import Node
+
+_MEMORY = Path("/proc/self/statm")
 
 
 class Live:
-    """Answers the admin endpoints."""
+    """Tells about this node's actors; which node is asked is for the asker to choose."""
 
-    def __init__(self, node: Node, sessions: Sessions) -> None:
+    def __init__(self, node: Node, clock: Clock) -> None:
         self._node = node
-        self._sessions = sessions
+        self._clock = clock
 
-    async def nodes(self) -> list[NodeView]:
-        """Every node that is known.
+    @property
+    def session_id(self) -> UUID:
+        """The node's session."""
+        return self._node.ownership.session_id
 
-        Raises:
-            Unreachable: PostgreSQL does not answer.
-        """
-        mine = self._node.ownership.session_id
-        return [
-            NodeView(
-                id=view.session_id,
-                node=view.node,
-                state=view.state,
-                started_at=view.started_at,
-                beat_seq=view.beat_seq,
-                lease_ok=view.lease_ok,
-                live_actors=len(self._node.directory) if view.session_id == mine else None,
-                address=view.address,
+    def report(self, wanted: ActorFilter) -> LiveReport:
+        """The actors that a filter lets through, in the order of their process ids, and how many there are in all."""
+        if wanted.process_id is not None:
+            actor = self._node.directory.find(wanted.process_id)
+            found = [] if actor is None else [actor]
+        else:
+            found = sorted(
+                (actor for actor in self._node.directory if _matches(actor, wanted)),
+                key=lambda actor: actor.process_id,
             )
-            for view in await self._sessions.observe()
-        ]
-
-    def actors(self, wanted: ActorFilter) -> list[ActorView]:
-        """The live actors that a filter lets through, in the order of their process ids."""
-        found = sorted(
-            (actor for actor in self._node.directory if self._matches(actor, wanted)),
-            key=lambda actor: actor.process_id,
-        )
-        return [self._view(actor) for actor in found[: wanted.limit]]
-
-    def actor(self, process_id: UUID) -> ActorView | None:
-        """The live actor of a process."""
-        actor = self._node.directory.find(process_id)
-        return None if actor is None else self._view(actor)
-
-    def _matches(self, actor: ProcessActor, wanted: ActorFilter) -> bool:
-        definition = actor.state.definition
-        return (
-            (wanted.node is None or wanted.node in (self._node.settings.name, str(self._node.ownership.session_id)))
-            and (wanted.definition is None or wanted.definition == definition.name)
-            and (wanted.definition_version is None or wanted.definition_version == definition.version)
-            and (wanted.state is None or wanted.state == actor.state.state)
-            and (wanted.after is None or actor.process_id > wanted.after)
+        return LiveReport(
+            session=self.session_id,
+            live_actors=len(self._node.directory),
+            memory_bytes=_resident_bytes(),
+            actors=tuple(self._view(actor) for actor in found[: wanted.limit]),
         )
 
     def _view(self, actor: ProcessActor) -> ActorView:
         state = actor.state
+        age = self._clock.now() - actor.launched_at
         return ActorView(
             process_id=actor.process_id,
             definition=state.definition,
             key=state.key,
             state=state.state,
             node=self._node.settings.name,
-            session=self._node.ownership.session_id,
+            session=self.session_id,
             epoch=actor.tenure.epoch,
             version=actor.version,
             mailbox_depth=actor.actor_ref.depth,
@@ -75,4 +59,21 @@ class Live:
             children_in_flight=len(actor.children),
             last_commit_at=actor.last_commit_at,
             started_at=actor.launched_at,
+            age_seconds=round(max(age.total_seconds(), 0.0), 3),
         )
+
+
+def _matches(actor: ProcessActor, wanted: ActorFilter) -> bool:
+    definition = actor.state.definition
+    return (
+        (wanted.definition is None or wanted.definition == definition.name)
+        and (wanted.definition_version is None or wanted.definition_version == definition.version)
+        and (wanted.state is None or wanted.state == actor.state.state)
+        and (wanted.after is None or actor.process_id > wanted.after)
+    )
+
+
+def _resident_bytes() -> int | None:
+    with suppress(OSError, ValueError, IndexError):
+        return int(_MEMORY.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return None

@@ -1,6 +1,5 @@
 """One node: its session, its actors, and the loops that keep them going."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
@@ -8,23 +7,26 @@ import structlog
 from msgspec import Struct
 
 from understudy.actors.loop import Stage
-from understudy.actors.process import Idle
 from understudy.actors.workplace import Workplace
-from understudy.domain.ports import Clock, Events, Executors, Journal, Leases, Lookout, Outbox, Sessions
+from understudy.domain.errors import Stopped
 from understudy.runtime.claims import Claims
 from understudy.runtime.completion import Completions
 from understudy.runtime.directory import Directory
 from understudy.runtime.ownership import Ownership
 from understudy.runtime.plans import Plans
-from understudy.runtime.relay import Relay
+from understudy.runtime.relay import OUTBOX, Relay
+from understudy.runtime.router import Router
 from understudy.runtime.supervisor import Supervisor
+from understudy.runtime.surroundings import NodePorts
 from understudy.runtime.sweeper import Sweeper
 from understudy.runtime.takeover import Takeover
 
 log = structlog.get_logger("node")
 
-DRAIN_ROUND_SECONDS = 0.2
+DRAIN_ROUND_SECONDS = 0.05
+LEASE_WATCH_SECONDS = 0.5
 LOOP_PAUSE_SECONDS = 1.0
+STOP_SECONDS = 1.0
 
 
 class NodeSettings(Struct, frozen=True):
@@ -39,21 +41,8 @@ class NodeSettings(Struct, frozen=True):
     is_alone: bool = False
 
 
-class NodePorts(Struct, frozen=True):
-    """The outside, as a node needs it."""
-
-    journal: Journal
-    sessions: Sessions
-    leases: Leases
-    lookout: Lookout
-    events: Events
-    outbox: Outbox
-    executors: Executors
-    clock: Clock
-
-
 class Node:
-    """Hosts process actors: start it, poke it, stop it. `on_lost` is called when its session was declared dead."""
+    """Hosts process actors: start it, poke it, stop it; it lives once. `on_lost` is called when it cannot go on."""
 
     def __init__(
         self,
@@ -69,103 +58,125 @@ class Node:
         self._ports = ports
         self._completions = completions
         self._on_lost = on_lost
-        clock, ttl = ports.clock, settings.lease_ttl_seconds
-        self.ownership = Ownership(ports.sessions, ports.leases, clock, ttl, self._lose)
-        self._claims = Claims(ports.journal, ports.leases, self.ownership, plans, self.directory)
-        self.supervisor = Supervisor(
-            ports.journal, ports.leases, self.ownership, self.directory, self._claims, completions, clock
-        )
-        self._sweeper = Sweeper(
-            ports.lookout, ports.events, ports.journal, self.ownership, self._claims, self.directory, clock, self.poke
-        )
-        self._relay = Relay(ports.outbox, ports.events, clock, self.poke, self.supervisor.published)
-        self.takeover = Takeover(ports.sessions, ports.leases, self.ownership, clock, ttl)
-        self._is_running = False
+        ttl = settings.lease_ttl_seconds
+        self.ownership = Ownership(ports.sessions, ports.leases, ports.clock, ttl, self._lose)
+        self._claims = Claims(ports, self.ownership, plans, self.directory, 2 * ttl)
+        self.supervisor = Supervisor(ports, self.ownership, self.directory, self._claims, completions)
+        router = Router(ports.carrier, ports.leases)
+        self.takeover = Takeover(ports, self.ownership, ttl)
+        self._sweeper = Sweeper(ports, self.ownership, self._claims, router.poke, self.takeover.inherited)
+        self._relay = Relay(ports, self.ownership, self.takeover, router.poke, self.supervisor.published)
+        self._is_open = False
+        self._is_lost = False
 
     async def start(self) -> None:
-        """Open the session and begin to work.
+        """Open the session and begin to work; a second start does nothing.
 
         Raises:
             Unreachable: PostgreSQL or Redis does not answer.
         """
-        if self._is_running:
+        if self._is_open:
             return
+        self._is_open = True
         settings, ports = self.settings, self._ports
         await self.ownership.open(settings.name, settings.address)
         if settings.is_alone:
             await self.takeover.bury_all()
-        self._claims.open(
-            Workplace(
-                stage=self.stage,
-                journal=ports.journal,
-                events=ports.events,
-                executors=ports.executors,
-                clock=ports.clock,
-                listener=self.supervisor,
-                permit=self.ownership.permit,
-                activities_per_commit=settings.activities_per_commit,
-                idle_seconds=settings.idle_seconds,
-            )
-        )
-        self._is_running = True
+        self._claims.open(self._workplace())
+        await ports.carrier.start(self.ownership.session_id, self.receive)
         for loop in (
             self.ownership.beat,
             self.ownership.renew,
             self._claims.run,
             self.supervisor.run,
             self._sweeper.sweep,
+            self._sweeper.inherit,
             self._sweeper.scan,
             self._sweeper.audit,
             self._relay.run,
             self.takeover.run,
+            self._watch_lease,
             self._completions.run,
         ):
             self.stage.spawn(self._keep_going(loop), name=f"{settings.name}:{loop.__qualname__}")
         log.info("node_started", node=settings.name, session_id=str(self.ownership.session_id))
+
+    async def receive(self, process_ids: Sequence[UUID]) -> None:
+        """Look at processes that a delivery names; returns when it may be acknowledged."""
+        if OUTBOX in process_ids:
+            self.supervisor.published.set()
+        await self._claims.settle([process_id for process_id in process_ids if process_id != OUTBOX])
+
+    async def _watch_lease(self) -> None:
+        """A node that may begin nothing leaves the shared queues to the others; its own it still reads."""
+        while True:
+            self._ports.carrier.hold(is_held=not self.ownership.is_valid)
+            await self._ports.clock.sleep(LEASE_WATCH_SECONDS)
+
+    async def stop(self) -> None:
+        """Let effects in flight end, give every process up, end the session; safe twice and unstarted."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        await self._ports.carrier.stop()
+        self._claims.close()
+        if not self._is_lost:
+            await self._drain()
+        await self.stage.stop_all(STOP_SECONDS)
+        await self.ownership.close()
+        log.info("node_stopped", node=self.settings.name)
+
+    def _workplace(self) -> Workplace:
+        ports, settings = self._ports, self.settings
+        return Workplace(
+            stage=self.stage,
+            journal=ports.journal,
+            events=ports.events,
+            executors=ports.executors,
+            clock=ports.clock,
+            listener=self.supervisor,
+            permit=self.ownership.permit,
+            activities_per_commit=settings.activities_per_commit,
+            idle_seconds=settings.idle_seconds,
+        )
 
     async def _keep_going(self, loop: Callable[[], Awaitable[None]]) -> None:
         """A loop that breaks is a bug; without it processes would wait for ever, so it is logged and begun anew."""
         while True:
             try:
                 await loop()
+            except Stopped:
+                # The journal outlives the node's loops, unless it broke: nothing can be done here any more.
+                log.exception("journal_stopped", loop=loop.__qualname__)
+                self.ownership.end()
+                self._lose()
+                return
             except Exception:
                 log.exception("loop_failed", loop=loop.__qualname__)
                 await self._ports.clock.sleep(LOOP_PAUSE_SECONDS)
             else:
                 return
 
-    async def poke(self, process_ids: Sequence[UUID]) -> None:
-        """Look at these processes: the in-process form of a message from the broker."""
-        self._claims.request(process_ids)
-
-    async def stop(self) -> None:
-        """Take nothing new, let requests in flight end, give every process up, end the session."""
-        if not self._is_running:
-            return
-        self._is_running = False
-        self._claims.close()
-        try:
-            async with asyncio.timeout(self.settings.drain_seconds):
-                await self._drain()
-        except TimeoutError:
-            log.warning("drain_incomplete", processes=len(self.directory))
-        await self.stage.stop_all(1.0)
-        await self.ownership.close()
-        log.info("node_stopped", node=self.settings.name)
-
     async def _drain(self) -> None:
+        clock = self._ports.clock
+        deadline = clock.monotonic() + self.settings.drain_seconds
         while len(self.directory):
+            if clock.monotonic() >= deadline:
+                left = [str(actor.process_id) for actor in self.directory]
+                log.warning("drain_incomplete", count=len(left), processes=left[:100])
+                return
             for actor in self.directory:
-                if not actor.actor_stopped.is_set():
-                    actor.actor_ref.tell(Idle())
-            try:
-                async with asyncio.timeout(DRAIN_ROUND_SECONDS):
-                    await self.directory.change()
-            except TimeoutError:
-                continue
+                actor.retire()
+            await clock.sleep(DRAIN_ROUND_SECONDS)
 
     def _lose(self) -> None:
-        """Declared dead: whatever runs here belongs to others now, so it ends at once and touches nothing."""
-        self._is_running = False
+        """Whatever runs here belongs to others now, or will: it ends at once and touches nothing."""
+        if self._is_lost:
+            return
+        self._is_lost = True
         self._claims.close()
+        self.stage.spawn(self._abandon(), name=f"{self.settings.name}:abandon")
         self._on_lost()
+
+    async def _abandon(self) -> None:
+        await self.stage.stop_all(STOP_SECONDS)

@@ -9,7 +9,7 @@ from msgspec import json
 from understudy.domain.definition import Definition
 from understudy.domain.errors import NotFound
 from understudy.domain.plan import Plan, compile_plan
-from understudy.domain.ports import Definitions
+from understudy.domain.stores import Definitions
 from understudy.domain.validation import parse_definition
 
 PLANS_MAX = 1_000

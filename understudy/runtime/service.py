@@ -6,7 +6,7 @@ wake-up that may be lost.
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from msgspec import Struct, json
@@ -16,9 +16,10 @@ from understudy.domain.failure import Category, Failure
 from understudy.domain.fault import Fault
 from understudy.domain.identity import TENANT, answer_id, event_id_for, message_id_for, process_id_for
 from understudy.domain.messages import Answered, CancelRequested
-from understudy.domain.ports import Clock, Definitions, Events, Inbox, Keys, Poke, Processes, Retained
+from understudy.domain.ports import Clock, Events, Poke
 from understudy.domain.state import DefinitionRef, Execution
 from understudy.domain.states import ActivityState
+from understudy.domain.stores import Definitions, Inbox, Keys, Processes, Retained
 from understudy.domain.validation import faults_of, parse_definition
 from understudy.domain.views import (
     NewEvent,
@@ -29,84 +30,27 @@ from understudy.domain.views import (
     RecordedRow,
     Submitted,
 )
+from understudy.runtime.calls import (
+    Accepted,
+    AnswerRequest,
+    Call,
+    EventAccepted,
+    EventRequest,
+    Published,
+    Started,
+    StartRequest,
+)
 from understudy.runtime.completion import Completions
 from understudy.runtime.plans import Plans, digest_of
 
 VALUE_SIZE_MAX = 1_048_576
 
 
-class Call(Struct, frozen=True):
-    """Where a mutating call came in: method, path and idempotency key, who made it, which version it is based on."""
+class Pokes(Struct, frozen=True):
+    """How to say that there is work: for a process that nobody can hold yet, and for one that may live somewhere."""
 
-    method: str
-    path: str
-    key: str | None = None
-    by: str | None = None
-    if_match: int | None = None
-
-    @property
-    def scope(self) -> str:
-        """What the idempotency key is scoped to."""
-        return f"{self.method} {self.path}"
-
-
-class StartRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of `POST /processes`; `definition` is a name, `name@version`, or a whole definition."""
-
-    definition: str | dict[str, Any]
-    input: Any = None
-    key: str | None = None
-    labels: dict[str, str] = {}
-
-
-class AnswerRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of `POST …/resume`."""
-
-    outcome: Literal["complete", "fail"] = "complete"
-    output: Any = None
-    error: Any = None
-
-
-class EventRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of `POST /events`."""
-
-    type: str
-    key: str | None = None
-    id: str | None = None
-    data: Any = None
-
-
-class Published(Struct, frozen=True):
-    """A publication's answer: `status` is 201 for a version made by it, 200 for one that was there."""
-
-    definition: PublishedDefinition
-    status: int
-    is_replay: bool = False
-
-
-class Started(Struct, frozen=True):
-    """A started process, or the one an earlier call with the same key started."""
-
-    process: ProcessView
-    status: int
-    is_replay: bool = False
-
-
-class Accepted(Struct, frozen=True):
-    """A command was taken down."""
-
-    process: ProcessView
-    status: int = 202
-    is_replay: bool = False
-
-
-class EventAccepted(Struct, frozen=True):
-    """An event was taken down and handed to `delivered` processes."""
-
-    event_id: UUID
-    delivered: int
-    status: int = 202
-    is_replay: bool = False
+    new: Poke
+    known: Poke
 
 
 class Stores(Struct, frozen=True):
@@ -137,12 +81,12 @@ def _limit(value: Any, pointer: str) -> None:
 class Service:
     """The calls of product.md section 4, without HTTP."""
 
-    def __init__(self, stores: Stores, plans: Plans, completions: Completions, clock: Clock, poke: Poke) -> None:
+    def __init__(self, stores: Stores, plans: Plans, completions: Completions, clock: Clock, pokes: Pokes) -> None:
         self._stores = stores
         self._plans = plans
         self._completions = completions
         self._clock = clock
-        self._poke = poke
+        self._pokes = pokes
 
     # Definitions
 
@@ -224,7 +168,7 @@ class Service:
         if submitted.conflicts:
             raise KeyReused("this Idempotency-Key was used with another body")
         if not submitted.is_replay:
-            await self._poke([process_id])
+            await self._pokes.new([process_id])
         return Started(await self.process(process_id), submitted.first_status or 201, submitted.is_replay)
 
     async def _resolve(self, definition: str | dict[str, Any]) -> tuple[DefinitionRef, bytes | None]:
@@ -346,7 +290,7 @@ class Service:
             if call.key is not None and _is_replay(submitted, request_hash):
                 return Accepted(process, is_replay=True)
             raise Conflict(conflict)
-        await self._poke([process.process_id])
+        await self._pokes.known([process.process_id])
         return Accepted(process)
 
     # Events
@@ -375,7 +319,7 @@ class Service:
         submitted = await self._stores.events.accept(event)
         reached = [] if submitted.is_replay or submitted.conflicts else await self._stores.events.deliver(event_id)
         if reached:
-            await self._poke(reached)
+            await self._pokes.known(reached)
         await self._remember(call, request, 202, str(event_id))
         return EventAccepted(event_id, len(reached))
 

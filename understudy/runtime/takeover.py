@@ -5,6 +5,7 @@ still, seen over one TTL of this observer's own time. Either way death is declar
 was observed, so a session that has beaten since survives, and one observer wins.
 """
 
+import asyncio
 from datetime import datetime
 from uuid import UUID
 
@@ -12,9 +13,9 @@ import structlog
 from msgspec import Struct
 
 from understudy.domain.errors import Unreachable
-from understudy.domain.ports import Clock, Leases, Sessions
 from understudy.domain.views import SessionView
 from understudy.runtime.ownership import BEAT_SECONDS, Ownership
+from understudy.runtime.surroundings import NodePorts
 
 log = structlog.get_logger("takeover")
 
@@ -36,24 +37,28 @@ class Sighting(Struct):
 class Takeover:
     """Declares dead sessions dead and takes their processes away from them."""
 
-    def __init__(
-        self, sessions: Sessions, leases: Leases, ownership: Ownership, clock: Clock, ttl_seconds: float
-    ) -> None:
-        self._sessions = sessions
-        self._leases = leases
+    def __init__(self, ports: NodePorts, ownership: Ownership, ttl_seconds: float) -> None:
+        self._sessions = ports.sessions
+        self._leases = ports.leases
+        self._clock = ports.clock
         self._ownership = ownership
-        self._clock = clock
         self._ttl_seconds = ttl_seconds
         self._sightings: dict[UUID, Sighting] = {}
         self.declared = 0
+        self.inherited = asyncio.Event()
+        """Set when processes have lost their owner, so that those with work are looked for at once."""
+        self.eldest_id: UUID | None = None
+        """The session that began before all others that live: it does what one node does for all."""
 
     async def bury_all(self) -> None:
-        """Declare every other session dead: for a caller who knows that no other node can be running."""
+        """Declare every other session dead: for a caller who knows that no other node can be running.
+
+        Raises:
+            Unreachable: PostgreSQL does not answer.
+        """
         for view in await self._sessions.observe():
             if view.session_id != self._ownership.session_id:
-                if view.state != "dead":
-                    await self._sessions.declare_dead(view.session_id, view.beat_seq)
-                await self._inherit(view.session_id)
+                await self._bury(view)
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -67,19 +72,23 @@ class Takeover:
             await self._clock.sleep(WATCH_SECONDS)
 
     async def _watch(self) -> None:
-        views = [view for view in await self._sessions.observe() if view.session_id != self._ownership.session_id]
+        asked_at = self._clock.monotonic()
+        everybody = await self._sessions.observe()
+        self.eldest_id = next((view.session_id for view in everybody if view.state == "alive"), None)
+        views = [view for view in everybody if view.session_id != self._ownership.session_id]
         self._sightings = {
             view.session_id: self._sightings[view.session_id] for view in views if view.session_id in self._sightings
         }
         for view in views:
-            if view.state == "dead":
-                await self._inherit(view.session_id)
-            elif self._is_gone(view) and await self._sessions.declare_dead(view.session_id, view.beat_seq):
-                self.declared += 1
-                log.warning("session_declared_dead", session_id=str(view.session_id), node=view.node)
-                await self._inherit(view.session_id)
+            if view.state == "dead" or self._is_gone(view, asked_at):
+                await self._bury(view)
 
-    def _is_gone(self, view: SessionView) -> bool:
+    def _is_gone(self, view: SessionView, asked_at: float) -> bool:
+        """Whether the session has been seen not to move for long enough.
+
+        What was seen is as old as the question and as young as the answer: a span ends when the last read was asked for
+        and begins when the first one was answered, so that a server which hangs in between adds nothing to it.
+        """
         now = self._clock.monotonic()
         seen = self._sightings.get(view.session_id)
         if seen is None or seen.beat_seq != view.beat_seq:
@@ -92,16 +101,26 @@ class Takeover:
             seen.free_since = None
         elif seen.free_since is None:
             seen.free_since = now
-        is_hung = seen.reads >= READS_MIN and now - seen.since >= self._ttl_seconds
+        is_hung = asked_at - seen.since >= self._ttl_seconds
         is_crashed = (
             seen.free_since is not None
             and seen.lock_seen_at == view.server_started_at
-            and now - seen.free_since >= 2 * BEAT_SECONDS
-            and seen.reads >= READS_MIN
+            and asked_at - seen.free_since >= 2 * BEAT_SECONDS
         )
-        return is_hung or is_crashed
+        return seen.reads >= READS_MIN and (is_hung or is_crashed)
 
-    async def _inherit(self, session_id: UUID) -> None:
+    async def _bury(self, view: SessionView) -> None:
+        session_id = view.session_id
+        if view.state != "dead":
+            if not await self._sessions.declare_dead(session_id, view.beat_seq):
+                # It has beaten since, or somebody else was quicker.
+                return
+            self.declared += 1
+            log.warning("session_declared_dead", session_id=str(session_id), node=view.node)
         while await self._sessions.disown(session_id, DISOWN_BATCH) == DISOWN_BATCH:
             pass
-        await self._leases.close(session_id)
+        self.inherited.set()
+        try:
+            await self._leases.close(session_id)
+        except Unreachable as error:
+            log.warning("lease_of_the_dead_stays", session_id=str(session_id), reason=str(error))

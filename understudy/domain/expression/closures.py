@@ -1,6 +1,6 @@
 """The parts of an expression as closures over a frame."""
 
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from understudy.domain.expression import arithmetic, comparison
 from understudy.domain.expression.errors import ExpressionError
@@ -40,7 +40,7 @@ def free_path(path: Path) -> Run:
             for key in keys:
                 value = value[key]
         except (KeyError, TypeError):
-            return _lookup(_root(frame, path), path)
+            _fail(_root(frame, path), path)
         return value if type(value) in NAMES else _known(value, path)
 
     return run
@@ -56,7 +56,7 @@ def bound_path(path: Path, slot: int) -> Run:
             for key in keys:
                 value = value[key]
         except (KeyError, TypeError):
-            return _lookup(frame.slots[slot], path)
+            _fail(frame.slots[slot], path)
         return value if type(value) in NAMES else _known(value, path)
 
     return run
@@ -70,15 +70,17 @@ def _root(frame: Frame, path: Path) -> Any:
         raise
 
 
-def _lookup(value: Any, path: Path) -> Any:
-    """The slow way, which knows at which key it fails."""
-    for depth, key in enumerate(path.keys):
+def _fail(value: Any, path: Path) -> NoReturn:
+    """Looks the keys up once more, one by one, to name the one that is missing."""
+    depth = 0
+    while True:
+        place = ".".join((path.root, *path.keys[:depth]))
         try:
-            value = comparison.member(value, key, f'"{key}" in {".".join((path.root, *path.keys[:depth]))}')
+            value = comparison.member(value, path.keys[depth], f'"{path.keys[depth]}" in {place}')
         except ExpressionError as error:
             error.at(path.key_positions[depth])
             raise
-    return _known(value, path)
+        depth += 1
 
 
 def _known(value: Any, path: Path) -> Any:

@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from understudy.domain.expression.budget import Budget
@@ -7,6 +7,7 @@ from understudy.domain.expression.kinds import JSON_DEPTH_MAX, NUMBERS, SCALARS,
 
 COMPARED_PER_STEP: Final = 1024  # characters
 ELEMENTS_PER_STEP: Final = 4
+_DIFFERENT: Final = ((True, False),)
 
 
 def charge_text(text: str, budget: Budget) -> None:
@@ -30,40 +31,33 @@ def equal(left: Any, right: Any, budget: Budget) -> bool:
 
 
 def _equal_deep(left: Any, right: Any, budget: Budget) -> bool:
-    pending = [(left, right, 1)]
-    while pending:
-        one, other, depth = pending.pop()
-        if depth > JSON_DEPTH_MAX:
-            raise ExpressionError("limit.depth", f"values nested deeper than {JSON_DEPTH_MAX} cannot be compared")
-        pairs = _pairs(one, other, budget)
-        if pairs is None:
-            return False
-        for first, second in pairs:
-            if type(first) in SCALARS or type(second) in SCALARS:
-                if not equal(first, second, budget):
+    level = [(left, right)]
+    for _ in range(JSON_DEPTH_MAX):
+        following: list[tuple[Any, Any]] = []
+        for one, other in level:
+            for first, second in _pairs(one, other, budget):
+                if type(first) not in SCALARS and type(second) not in SCALARS:
+                    following.append((first, second))
+                elif not equal(first, second, budget):
                     return False
-            else:
-                pending.append((first, second, depth + 1))
-    return True
+        if not following:
+            return True
+        level = following
+    raise ExpressionError("limit.depth", f"values nested deeper than {JSON_DEPTH_MAX} cannot be compared")
 
 
-def _pairs(one: Any, other: Any, budget: Budget) -> list[tuple[Any, Any]] | None:
-    """What has to be equal for two containers to be equal; None when they differ anyhow."""
-    if type(one) is list and type(other) is list:
-        if len(one) != len(other):
-            return None
-        budget.charge(len(one) // ELEMENTS_PER_STEP + 2)
-        return list(zip(one, other, strict=True))
-    if is_map(one) and is_map(other):
-        if len(one) != len(other):
-            return None
-        budget.charge(len(one) // ELEMENTS_PER_STEP + 2)
+def _pairs(one: Any, other: Any, budget: Budget) -> Iterable[tuple[Any, Any]]:
+    """What has to be equal for two containers to be equal; something different when they differ anyhow."""
+    are_lists = type(one) is list and type(other) is list
+    if (are_lists or (is_map(one) and is_map(other))) and len(one) == len(other):
+        budget.charge(len(one) // 2 + 4)
+        if are_lists:
+            return zip(one, other, strict=True)
         for key in one:
             charge_text(key, budget)
-            if key not in other:
-                return None
-        return [(value, other[key]) for key, value in one.items()]
-    return None
+        if all(key in other for key in one):
+            return ((value, other[key]) for key, value in one.items())
+    return _DIFFERENT
 
 
 def unequal(left: Any, right: Any, budget: Budget) -> bool:
@@ -113,7 +107,7 @@ def contained(needle: Any, container: Any, budget: Budget) -> bool:
             # Python's own search: a string equals nothing but a string.
             budget.charge(length // 16 + length * (len(needle) // COMPARED_PER_STEP))
             return needle in container
-        budget.charge(length // ELEMENTS_PER_STEP)
+        budget.charge(length // ELEMENTS_PER_STEP if type(needle) in SCALARS else length)
         return any(equal(needle, element, budget) for element in container)
     if is_map(container):
         if type(needle) is not str:

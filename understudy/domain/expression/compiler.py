@@ -199,8 +199,9 @@ def _function(call: Call) -> Function:
     if given < function.required or (given > wanted and not function.is_variadic):
         subject = 1 if call.is_method else 0
         least, most = function.required - subject, wanted - subject
-        count = f"{least}" if least == most else f"at least {least}" if function.is_variadic else f"{least} to {most}"
-        raise ExpressionError("type", f"{name}() takes {count} arguments, not {given - subject}", position)
+        count = f"at least {least}" if function.is_variadic else f"{least}" if least == most else f"{least} to {most}"
+        reason = f"{name}() takes {count} argument{'' if most == 1 else 's'}, not {given - subject}"
+        raise ExpressionError("type", reason, position)
     return function
 
 

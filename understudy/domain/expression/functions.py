@@ -27,8 +27,8 @@ DIGITS_MAX: Final = 15
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _DOUBLE: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _BOOLS: Final = {
-    **dict.fromkeys(("true", "True", "TRUE", "t", "1"), True),
-    **dict.fromkeys(("false", "False", "FALSE", "f", "0"), False),
+    **dict.fromkeys(("true", "True", "TRUE", "t", "T", "1"), True),
+    **dict.fromkeys(("false", "False", "FALSE", "f", "F", "0"), False),
 }
 _EXACT: Final = Context(prec=50)
 

@@ -100,7 +100,8 @@ def _string(text: str, position: int, *, is_raw: bool) -> str:
     quotes = 3 if len(body) >= 6 and body[:3] in {'"""', "'''"} else 1
     value = body[quotes:-quotes]
     if not is_raw and "\\" in value:
-        value = _ESCAPE.sub(lambda match: _unescaped(match, position + match.start()), value)
+        start = position + len(text) - len(body) + quotes
+        value = _ESCAPE.sub(lambda match: _unescaped(match, start + match.start()), value)
     for character in value:
         if character == "\0" or "\ud800" <= character <= "\udfff":
             raise ExpressionError("syntax", "a string may hold neither NUL nor half of a surrogate pair", position)

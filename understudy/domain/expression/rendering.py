@@ -1,7 +1,7 @@
 """From a value of the language to plain JSON or to text."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from types import NoneType
 from typing import Any, Final
@@ -37,52 +37,67 @@ class Meter:
 
 def plain(value: Any, meter: Meter, depth: int = 0) -> Any:
     """The value as plain JSON, for a place `depth` containers deep; the same object when it is plain already."""
-    return value if _survey(value, meter, depth) else _rewritten(value)
+    return value if _survey(value, meter, depth) else _rewritten(value, meter.budget)
 
 
 def _survey(value: Any, meter: Meter, depth: int) -> bool:
-    """Whether the value is plain; raises when it cannot become plain JSON within the limits."""
+    """Whether the value is plain; raises when it cannot become plain JSON within the limits.
+
+    Walks level by level, and pays for a container before it looks inside: the same one may occur thousands of times.
+    """
     is_plain = True
-    pending: list[tuple[Any, int]] = [((value,), depth)]
-    while pending:
-        elements, level = pending.pop()
-        meter.budget.charge(len(elements) // ELEMENTS_PER_STEP + 1)
-        size = len(elements) * ELEMENT_SIZE
-        for element in elements:
-            kind = type(element)
-            if kind is str:
-                size += len(element)
-            elif kind is int:
-                integer(element)
-            elif kind is dict or kind is list:
-                if level >= JSON_DEPTH_MAX:
-                    raise ExpressionError("limit.depth", f"the value would be nested deeper than {JSON_DEPTH_MAX}")
-                if kind is dict:
-                    size += sum(map(len, element))
-                    element = element.values()  # noqa: PLW2901 - the keys are done
-                pending.append((element, level + 1))
-            elif kind is float:
-                if not math.isfinite(element):
-                    raise ExpressionError("value", "infinity and NaN cannot be written as JSON")
-            elif kind is not bool and element is not None:
-                is_plain = False
-                if isinstance(known(element), Mapping):
-                    pending.append(((dict(element),), level))
-        meter.add(size)
+    level: list[Any] = [[value]]
+    while level:
+        following: list[Any] = []
+        for container in level:
+            meter.budget.charge(len(container) // ELEMENTS_PER_STEP + 1)
+            meter.add(len(container) * ELEMENT_SIZE)
+            if type(container) is not list:
+                meter.add(sum(map(len, container)))
+            is_plain &= _survey_elements(container if type(container) is list else container.values(), meter, following)
+        if following and depth >= JSON_DEPTH_MAX:
+            raise ExpressionError("limit.depth", f"the value would be nested deeper than {JSON_DEPTH_MAX}")
+        level = following
+        depth += 1
     return is_plain
 
 
-def _rewritten(value: Any) -> Any:
+def _survey_elements(elements: Collection[Any], meter: Meter, following: list[Any]) -> bool:
+    """The same for the elements of one container; the containers among them are left to the next level."""
+    is_plain = True
+    size = 0
+    for element in elements:
+        kind = type(element)
+        if kind is str:
+            size += len(element)
+        elif kind is int:
+            integer(element)
+        elif kind is dict or kind is list:
+            following.append(element)
+        elif kind is float:
+            if not math.isfinite(element):
+                raise ExpressionError("value", "infinity and NaN cannot be written as JSON")
+        elif kind is not bool and element is not None:
+            is_plain = False
+            if isinstance(known(element), Mapping):
+                following.append(element)
+    meter.add(size)
+    return is_plain
+
+
+def _rewritten(value: Any, budget: Budget) -> Any:
     """A plain copy; its depth is known to be small."""
     kind = type(value)
-    if kind is list:
-        return [_rewritten(element) for element in value]
     if kind is datetime:
         return timestamp_text(value)
     if kind is timedelta:
         return duration_text(value)
+    if kind is list:
+        budget.build_list(len(value))
+        return [_rewritten(element, budget) for element in value]
     if kind is dict or isinstance(value, Mapping):
-        return {key: _rewritten(element) for key, element in value.items()}
+        budget.build_list(len(value))
+        return {key: _rewritten(element, budget) for key, element in value.items()}
     return value
 
 

@@ -1,5 +1,6 @@
 """Timestamps are aware datetimes in UTC, durations are timedeltas; both to the microsecond."""
 
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -102,7 +103,7 @@ _OF_DURATION: Final[dict[str, Callable[[timedelta], int]]] = {
     "getHours": lambda duration: _toward_zero(duration, timedelta(hours=1)),
     "getMinutes": lambda duration: _toward_zero(duration, timedelta(minutes=1)),
     "getSeconds": lambda duration: _toward_zero(duration, timedelta(seconds=1)),
-    "getMilliseconds": lambda duration: _toward_zero(duration, timedelta(milliseconds=1)) % 1000,
+    "getMilliseconds": lambda duration: int(math.fmod(_toward_zero(duration, timedelta(milliseconds=1)), 1000)),
 }
 ACCESSORS: Final = tuple(_OF_TIMESTAMP)
 

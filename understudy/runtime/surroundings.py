@@ -1,0 +1,20 @@
+"""The outside, as a node needs it, handed in once."""
+
+from msgspec import Struct
+
+from understudy.domain.carrier import Carrier
+from understudy.domain.ports import Clock, Events, Executors, Journal, Leases, Lookout, Outbox, Sessions
+
+
+class NodePorts(Struct, frozen=True):
+    """Whom a node talks to."""
+
+    journal: Journal
+    sessions: Sessions
+    leases: Leases
+    lookout: Lookout
+    events: Events
+    outbox: Outbox
+    executors: Executors
+    carrier: Carrier
+    clock: Clock
