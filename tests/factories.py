@@ -29,6 +29,14 @@ def http(name: str = "call", **fields: Any) -> dict[str, Any]:
     return {"id": name, "type": "http", "request": {"method": "POST", "url": "https://stock.example/x"}, **fields}
 
 
+def wait(name: str = "w", **fields: Any) -> dict[str, Any]:
+    return {"id": name, "type": "wait", **fields}
+
+
+def manual(name: str = "ask") -> dict[str, Any]:
+    return {"id": name, "type": "manual", "title": "Well?"}
+
+
 def definition(*activities: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
     return {"name": "test", "activities": list(activities), **fields}
 

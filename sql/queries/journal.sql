@@ -183,6 +183,20 @@ SET owner_session = NULL, owner_claim = NULL, owner_epoch = p.owner_epoch + 1
 FROM locked l
 WHERE p.process_id = l.process_id;
 
+-- name: spare(session_id, process_ids)
+-- Claimed and not tried: the claim does not count.
+WITH locked AS (
+  SELECT process_id FROM process
+  WHERE owner_session = $1 AND process_id = ANY($2::uuid[])
+  ORDER BY process_id
+  FOR NO KEY UPDATE
+)
+UPDATE process p
+SET owner_session = NULL, owner_claim = NULL, owner_epoch = p.owner_epoch + 1,
+    claim_fails = greatest(p.claim_fails - 1, 0)
+FROM locked l
+WHERE p.process_id = l.process_id;
+
 -- name: owners(process_ids, schema_max)
 SELECT p.process_id, p.owner_session, p.owner_claim,
        coalesce(s.state <> 'dead', false) AS owner_alive,

@@ -33,8 +33,13 @@ def on_both_loops(
 
     @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
     def run(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(perform())
+        # What other tests have left alive is not looked through again and again.
+        gc.freeze()
+        try:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(perform())
+        finally:
+            gc.unfreeze()
 
     run.__doc__ = test.__doc__
     return run

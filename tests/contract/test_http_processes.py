@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -259,9 +260,10 @@ async def test_nodes_and_live_actors_are_listed(client: TestClient, service: Fak
     processes = [service.new_process().process_id for _ in range(3)]
     ref = DefinitionRef("order", 2, b"\2" * 32)
     session = processes[0]
-    nodes.known = [NodeView(session, "node-1", "alive", EPOCH, 12, True, 3, None)]
+    nodes.known = [NodeView(session, "node-1", "alive", EPOCH, 12, True, 3, None, 0.25, 4096)]
+    nodes.unanswered = (processes[1],)
     nodes.live = [
-        ActorView(one, ref, "k", ProcessState.IN_PROGRESS, "node-1", session, 4, 7, 1, ("pay",), 1, EPOCH, EPOCH)
+        ActorView(one, ref, "k", ProcessState.IN_PROGRESS, "node-1", session, 4, 7, 1, ("pay",), 1, EPOCH, EPOCH, 0.5)
         for one in processes
     ]
     listed = await read(await client.get("/admin/nodes"))
@@ -274,7 +276,10 @@ async def test_nodes_and_live_actors_are_listed(client: TestClient, service: Fak
         "lease_ok": True,
         "live_actors": 3,
         "address": None,
+        "beat_age_seconds": 0.25,
+        "memory_bytes": 4096,
     }
+    assert listed["unanswered"] == [str(processes[1])]
     first = await read(await client.get("/admin/actors?node=node-1&definition=order&state=IN_PROGRESS"))
     second = await read(await client.get(f"/admin/actors?cursor={first['next_cursor']}"))
     assert [one["process_id"] for one in first["items"] + second["items"]] == sorted(map(str, processes))
@@ -283,7 +288,27 @@ async def test_nodes_and_live_actors_are_listed(client: TestClient, service: Fak
     actor = await read(await client.get(f"/admin/actors/{processes[0]}"))
     assert actor["definition"] == {"name": "order", "version": 2}
     assert actor["current_activities"] == ["pay"]
+    assert actor["age_seconds"] == 0.5
+    assert first["unanswered"] == second["unanswered"] == [str(processes[1])]
+
+
+async def test_an_actor_is_absent_only_when_every_node_says_so(client: TestClient, nodes: FakeNodes) -> None:
     await read(await client.get(f"/admin/actors/{ABSENT}"), 404)
+    nodes.unanswered = (UUID(ABSENT),)
+    assert (await read(await client.get(f"/admin/actors/{ABSENT}"), 503))["type"] == "/problems/unavailable"
+
+
+async def test_a_node_is_asked_to_drain(client: TestClient, service: FakeService, nodes: FakeNodes) -> None:
+    session = service.new_process().process_id
+    nodes.known = [NodeView(session, "node-1", "draining", EPOCH, 12, True, 3, None)]
+    for body in (None, {}):
+        node = await read(await client.post(f"/admin/nodes/{session}/drain", json=body), 202)
+        assert (node["id"], node["state"]) == (str(session), "draining")
+    await read(await client.post(f"/admin/nodes/{session}/drain", json={"fast": True}), 422)
+    await read(await client.post(f"/admin/nodes/{ABSENT}/drain"), 404)
+    await read(await client.post("/admin/nodes/node-1/drain"), 404)
+    await read(await client.get(f"/admin/nodes/{session}/drain"), 405)
+    assert nodes.drained == [session, session]
 
 
 async def test_every_call_about_a_process_is_logged_with_its_id(client: TestClient) -> None:

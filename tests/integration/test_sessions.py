@@ -10,8 +10,10 @@ import pytest
 
 from understudy.domain.errors import Unreachable
 from understudy.domain.views import SessionView
+from understudy.persistence.journal import PostgresJournal
 from understudy.persistence.pool import Connection, Database
-from understudy.persistence.sessions import Sessions
+from understudy.persistence.sessions import Endpoint, Sessions
+from understudy.runtime.clock import SystemClock
 
 
 @pytest.fixture
@@ -50,6 +52,66 @@ async def test_an_open_session_is_seen_with_its_lock(database: Database, session
         0,
     )
     assert view.server_started_at < view.started_at
+
+
+async def test_the_endpoint_of_a_node_is_known_to_others_and_its_token_never_printed(
+    database: Database, sessions: Sessions
+) -> None:
+    session_id = uuid4()
+    sessions.endpoint = Endpoint("http://127.0.0.1:4711", "s3cret-token")
+    await sessions.open(session_id, "n", None)
+
+    view = await seen(Sessions(database), session_id)
+
+    assert view is not None
+    assert (view.address, view.admin_token) == ("http://127.0.0.1:4711", "s3cret-token")
+    assert "s3cret-token" not in repr(view) + repr(sessions.endpoint)
+
+
+async def test_a_session_that_is_asked_to_drain_hears_it_at_its_next_beat(database: Database, hand: Any) -> None:
+    heard: list[bool] = []
+    sessions, observer, session_id = (
+        Sessions(database, on_drain=lambda: heard.append(True)),
+        Sessions(database),
+        uuid4(),
+    )
+    await sessions.open(session_id, "n", None)
+    assert await sessions.beat(lease_ok=True)
+    assert not heard
+
+    assert await observer.drain(session_id)
+    assert await observer.drain(session_id)
+
+    view = await seen(observer, session_id)
+    assert view is not None
+    assert view.state == "draining"
+    assert await sessions.beat(lease_ok=True)
+    assert heard == [True]
+    process_id = await hand.process()
+    journal = PostgresJournal(database, SystemClock(), "n")
+    await journal.start()
+    assert await journal.claim(session_id, {process_id: uuid4()}) == []
+    await journal.stop()
+    await sessions.close()
+    assert not await observer.drain(session_id)
+    assert not await observer.drain(uuid4())
+
+
+async def test_the_age_of_the_last_beat_is_shown(database: Database, sessions: Sessions, hand: Any) -> None:
+    session_id = uuid4()
+    await sessions.open(session_id, "n", None)
+    await hand.run("UPDATE node_session SET beaten_at = beaten_at - interval '1 hour'")
+    late = await seen(Sessions(database), session_id)
+    assert late is not None
+    assert late.beat_age_seconds is not None
+    assert 3600 <= late.beat_age_seconds < 3660
+
+    assert await sessions.beat(lease_ok=True)
+
+    view = await seen(Sessions(database), session_id)
+    assert view is not None
+    assert view.beat_age_seconds is not None
+    assert 0 <= view.beat_age_seconds < 60
 
 
 @pytest.mark.parametrize("session_id", [UUID(int=0), UUID(int=2**128 - 1), UUID(int=2**63), UUID(int=2**32 - 1)])

@@ -15,23 +15,22 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from understudy.actors.child import ExecutorActor, Perform
+from understudy.actors.children import Children, is_current
 from understudy.actors.gate import Gate
 from understudy.actors.loop import AsyncActor, AsyncActorRef
 from understudy.actors.record import log_facts
 from understudy.actors.stretch import Stretch
 from understudy.actors.timer import Arm, TimerActor
 from understudy.actors.workplace import Ending, Workplace
-from understudy.domain.definition import HttpActivity
-from understudy.domain.effects import AnyEffect, RunExecutor
+from understudy.domain.effects import RunExecutor
 from understudy.domain.errors import Stopped, Unreachable
 from understudy.domain.failure import Category, Failure
 from understudy.domain.messages import AnyMessage, Begin, Delivery, ExecutorFailed, Faulted, TimerDue
 from understudy.domain.plan import Plan
-from understudy.domain.ports import Alarm, Assignment, Change, Claimed, Consumed, Receipt, Verdict
+from understudy.domain.ports import Alarm, Change, Claimed, Consumed, Receipt, Verdict
 from understudy.domain.process import recover
-from understudy.domain.state import State, scope_of, subscriptions_of, timers_of
-from understudy.domain.states import ActivityState, ProcessState
+from understudy.domain.state import State, subscriptions_of, timers_of
+from understudy.domain.states import ProcessState
 
 log = structlog.get_logger("actor")
 
@@ -65,7 +64,7 @@ class ProcessActor(AsyncActor):
         self.claim_fails = claimed.claim_fails
         self.last_commit_at: datetime | None = None
         self.launched_at: datetime = claimed.db_now
-        self.children: dict[UUID, AsyncActorRef] = {}
+        self.children = Children(self.actor_ref, workplace, plan)
         self.settled = Gate()
         """Open when what the inbox held at the last wake is committed."""
         self._workplace = workplace
@@ -86,7 +85,7 @@ class ProcessActor(AsyncActor):
 
     def wake(self) -> None:
         """Look at the inbox soon."""
-        if not self._has_left:
+        if not self._has_left and not self.actor_stopped.is_set():
             self.settled.close()
             self._signal(Signal.WAKE)
 
@@ -110,7 +109,7 @@ class ProcessActor(AsyncActor):
         if not self._has_left:
             self._arm()
             self._watch_idleness()
-            if Signal.WAKE not in self._signals:
+            if Signal.WAKE not in self._signals and self._retry is None:
                 self.settled.open()
 
     async def on_stop(self) -> None:
@@ -139,7 +138,8 @@ class ProcessActor(AsyncActor):
             case Signal.IDLE:
                 await self._passivate()
             case Signal.RETIRE:
-                self._begin_nothing()
+                self._is_retiring = True
+                self.children.begin_nothing(self.state)
             case _:
                 await self._react(message)
 
@@ -152,9 +152,8 @@ class ProcessActor(AsyncActor):
             stretch.feed(Begin())
         waits = subscriptions_of(self.state)
         await self._commit(stretch)
-        if not self._has_left:
-            for execution_id in waits.keys() & subscriptions_of(self.state).keys():
-                self._take(execution_id)
+        for execution_id in waits.keys() & subscriptions_of(self.state).keys():
+            self._take(execution_id)
 
     async def _look(self) -> None:
         try:
@@ -183,7 +182,7 @@ class ProcessActor(AsyncActor):
     async def _go_on(self) -> None:
         stretch = self._stretch()
         for effect in self._rest:
-            if self._is_current(effect):
+            if is_current(self.state, effect):
                 stretch.queue(effect)
         self._rest.clear()
         await self._commit(stretch)
@@ -210,7 +209,7 @@ class ProcessActor(AsyncActor):
                 return
             if not self._adopt(change, receipt):
                 return
-        self._start(stretch.effects)
+        self.children.start(self.state, stretch.effects)
         if rest:
             self._rest += rest
             self._signal(Signal.GO_ON)
@@ -233,7 +232,7 @@ class ProcessActor(AsyncActor):
         if self.state.state.is_terminal:
             self._leave_stage(Ending.ENDED)
             return False
-        self._drop_finished()
+        self.children.drop_finished(self.state)
         for execution_id in subscriptions_of(self.state).keys() - subscriptions_of(before).keys():
             self._take(execution_id)
         return True
@@ -253,62 +252,14 @@ class ProcessActor(AsyncActor):
             raise PoisonError(reason)
         self._adopt(change, receipt)
 
-    # Effects
-
-    def _start(self, effects: Sequence[AnyEffect]) -> None:
-        for effect in effects:
-            if isinstance(effect, RunExecutor) and self._is_current(effect) and not self._may_be_left(effect.activity):
-                self._abort(effect.execution_id)
-                scope = scope_of(self.state, self._plan.steps)
-                step = self._plan.steps[effect.activity]
-                assignment = Assignment(effect, step, scope, self._workplace.clock.now())
-                child = ExecutorActor.launch(self._workplace.stage, self.actor_ref, self._workplace, assignment)
-                self.children[effect.execution_id] = child
-                child.tell(Perform())
-
-    def _is_current(self, effect: RunExecutor) -> bool:
-        """Whether the attempt still runs: what follows in the same stretch may have ended it."""
-        execution = self.state.executions[effect.activity]
-        return (execution.execution_id, execution.attempt, execution.state) == (
-            effect.execution_id,
-            effect.attempt,
-            ActivityState.RUNNING,
-        )
-
-    def _may_be_left(self, activity: str) -> bool:
-        """Whether an effect that has not begun is left to the next owner, who sends the very same request.
-
-        It cannot know that nothing was sent: what may be sent at most once would be parked, so that goes out first.
-        """
-        step = self._plan.steps[activity].activity
-        return self._is_retiring and not (isinstance(step, HttpActivity) and step.on_unknown == "park")
-
-    def _begin_nothing(self) -> None:
-        self._is_retiring = True
-        for execution in self.state.open_executions():
-            ref = self.children.get(execution.execution_id)
-            child = None if ref is None else ref.actor
-            if isinstance(child, ExecutorActor) and not child.has_begun and self._may_be_left(execution.activity):
-                self._abort(execution.execution_id)
-
-    def _drop_finished(self) -> None:
-        """Abort or forget the children whose attempt is over."""
-        running = {found.execution_id for found in self.state.open_executions() if found.state is ActivityState.RUNNING}
-        for execution_id in self.children.keys() - running:
-            self._abort(execution_id)
-
-    def _abort(self, execution_id: UUID) -> None:
-        ref = self.children.pop(execution_id, None)
-        child = None if ref is None else ref.actor
-        if isinstance(child, ExecutorActor):
-            child.abort()
+    # Events
 
     def _take(self, execution_id: UUID) -> None:
         self.spawn(self._take_kept(execution_id), name=f"{self.actor_urn}:take")
 
     async def _take_kept(self, execution_id: UUID) -> None:
         """Events and waits meet without a lock: the wait is committed, now look whether its event was there before."""
-        while not self._has_left and (awaited := subscriptions_of(self.state).get(execution_id)) is not None:
+        while (awaited := subscriptions_of(self.state).get(execution_id)) is not None:
             try:
                 taken = await self._workplace.events.take(self.process_id, execution_id, awaited)
             except Unreachable:
@@ -333,9 +284,12 @@ class ProcessActor(AsyncActor):
 
     def _look_later(self, error: Unreachable) -> None:
         log.warning("inbox_unreachable", process_id=str(self.process_id), reason=str(error))
-        if self._retry is not None:
-            self._retry.cancel()
-        self._retry = self._workplace.clock.call_later(RETRY_SECONDS, self.wake)
+        if self._retry is None:
+            self._retry = self._workplace.clock.call_later(RETRY_SECONDS, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self.wake()
 
     def _signal(self, signal: Signal) -> None:
         if not self.actor_stopped.is_set() and signal not in self._signals:
@@ -388,8 +342,7 @@ class ProcessActor(AsyncActor):
                 alarm.cancel()
         if self._timers is not None:
             self._timers.stop()
-        for execution_id in list(self.children):
-            self._abort(execution_id)
+        self.children.end()
 
 
 class PoisonError(Exception):

@@ -112,6 +112,10 @@ class Journal(Protocol):
         """Give up processes that this session owns, whatever their state, raising their epoch; `claim_fails` stays."""
         ...
 
+    async def spare(self, session_id: UUID, process_ids: Sequence[UUID]) -> None:
+        """Give up processes that this session claimed and did not try, raising their epoch; `claim_fails` goes back."""
+        ...
+
     async def quarantine(self, process_id: UUID, tenure: Tenure, reason: str) -> None:
         """Give a process up for good, until an operator releases it."""
         ...

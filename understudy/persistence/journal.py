@@ -79,6 +79,10 @@ class PostgresJournal:
         """Give up processes that this session owns, whatever their state, raising their epoch; `claim_fails` stays."""
         await self._statements.rows("relinquish", session_id, process_ids)
 
+    async def spare(self, session_id: UUID, process_ids: Sequence[UUID]) -> None:
+        """Give up processes that this session claimed and did not try, raising their epoch; `claim_fails` goes back."""
+        await self._statements.rows("spare", session_id, process_ids)
+
     async def quarantine(self, process_id: UUID, tenure: Tenure, reason: str) -> None:
         """Give a process up for good, until an operator releases it; nothing happens if the tenure is over."""
         await self._statements.rows("quarantine", [process_id], [tenure.claim], [reason])

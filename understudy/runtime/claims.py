@@ -69,6 +69,7 @@ class Claims:
         self._parked_since: dict[UUID, float] = {}
         self._gates: dict[UUID, Gate] = {}
         self._suspect_id: UUID | None = None
+        self._suspects: dict[UUID, None] = {}
         self._arrived = asyncio.Event()
         self._is_closed = False
 
@@ -114,6 +115,11 @@ class Claims:
         """The process has committed something, or its actor has left: it is not the suspect any more."""
         if process_id == self._suspect_id:
             self._suspect_id = None
+            for suspect_id in list(self._suspects):
+                if suspect_id in self._postponed:
+                    self._postponed[suspect_id].cancel()
+                    self._recall(suspect_id)
+                    return
 
     def _look_again(self, process_id: UUID, seconds: float) -> None:
         if self._is_closed:
@@ -126,6 +132,7 @@ class Claims:
 
     def _recall(self, process_id: UUID) -> None:
         del self._postponed[process_id]
+        self._suspects.pop(process_id, None)
         self.request([process_id])
 
     @contextmanager
@@ -221,36 +228,56 @@ class Claims:
             self._look_again(process_id, PARKED_SECONDS_MIN + spread * self._ports.clock.fraction())
 
     async def _launch(self, claimed: Sequence[Claimed]) -> None:
-        assert self._workplace is not None
         plans = await self._plans_of(claimed)
-        unplanned: list[UUID] = []
         for found in claimed:
-            process_id, digest = found.state.process_id, found.state.definition.digest
-            self._parked_since.pop(process_id, None)
             self._ports.clock.learn(found.db_now)
-            if found.claim_fails >= QUARANTINE_FAILS:
-                await self._quarantine(found)
-                continue
-            if found.claim_fails >= SUSPECT_FAILS:
-                if self._suspect_id is not None:
-                    unplanned.append(process_id)
-                    self.postpone(process_id, found.claim_fails)
-                    continue
-                self._suspect_id = process_id
-            plan = plans.get(digest)
-            if plan is None:
-                log.error("process_without_plan", process_id=str(process_id), digest=digest.hex())
-                unplanned.append(process_id)
-                self.postpone(process_id, found.claim_fails)
-                continue
-            ref = ProcessActor.launch(self._workplace.stage, self._workplace, plan, found)
-            actor = ref.actor
-            assert isinstance(actor, ProcessActor)
-            self._directory.enter(actor)
-            ref.tell(Resume(found.deliveries))
+            self._parked_since.pop(found.state.process_id, None)
+        crashers = [found for found in claimed if found.claim_fails >= QUARANTINE_FAILS]
+        others = [found for found in claimed if found.claim_fails < QUARANTINE_FAILS]
+        unplanned = [found for found in others if found.state.definition.digest not in plans]
+        planned = [found for found in others if found.state.definition.digest in plans]
+        suspects = [found for found in planned if found.claim_fails >= SUSPECT_FAILS]
+        tried = suspects[:1] if self._suspect_id is None else []
+        for found in planned:
+            if found.claim_fails < SUSPECT_FAILS:
+                self._enter(found, plans[found.state.definition.digest])
+        # Before the suspect may kill this node: nobody pays for what was not tried.
+        await self._put_off(suspects[len(tried) :])
+        for found in tried:
+            self._suspect_id = found.state.process_id
+            self._enter(found, plans[found.state.definition.digest])
+        await self._give_up(unplanned)
+        for found in crashers:
+            await self._quarantine(found)
+
+    def _enter(self, found: Claimed, plan: Plan) -> None:
+        assert self._workplace is not None
+        ref = ProcessActor.launch(self._workplace.stage, self._workplace, plan, found)
+        actor = ref.actor
+        assert isinstance(actor, ProcessActor)
+        self._directory.enter(actor)
+        ref.tell(Resume(found.deliveries))
+
+    async def _put_off(self, suspects: Sequence[Claimed]) -> None:
+        """Let suspects wait for the one that is tried."""
+        if suspects:
+            process_ids = [found.state.process_id for found in suspects]
+            for found in suspects:
+                self.postpone(found.state.process_id, found.claim_fails)
+            self._suspects |= dict.fromkeys(process_ids)
+            await self._ports.journal.spare(self._ownership.session_id, process_ids)
+            await self._ports.leases.release(self._ownership.session_id, process_ids)
+
+    async def _give_up(self, unplanned: Sequence[Claimed]) -> None:
+        """Try processes whose plan cannot be had again later."""
         if unplanned:
-            await self._ports.journal.relinquish(self._ownership.session_id, unplanned)
-            await self._ports.leases.release(self._ownership.session_id, unplanned)
+            process_ids = [found.state.process_id for found in unplanned]
+            for found in unplanned:
+                digest = found.state.definition.digest.hex()
+                log.error("process_without_plan", process_id=str(found.state.process_id), digest=digest)
+                self.postpone(found.state.process_id, found.claim_fails)
+            await self._ports.journal.relinquish(self._ownership.session_id, process_ids)
+            await self._ports.leases.release(self._ownership.session_id, process_ids)
 
     async def _plans_of(self, claimed: Sequence[Claimed]) -> dict[bytes, Plan]:
         """The plans that can be had: what is wrong with one definition concerns its own processes alone."""

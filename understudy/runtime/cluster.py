@@ -43,6 +43,11 @@ class Cluster:
         return tuple(worker.view for worker in self._workers.values())
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._is_stopping
+
+    @property
     def is_settled(self) -> bool:
         """Whether every worker that is wanted works, and no other one runs."""
         return all(worker.phase is Phase.READY for worker in self._workers.values())

@@ -54,21 +54,8 @@ class Control:
         Raises:
             ControlError: another supervisor has this folder.
         """
-        self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-        with _Door(self._folder) as path:
-            if _is_answered(path):
-                raise ControlError(f"another supervisor runs on {self._folder}: use it, or another UNDERSTUDY_DATA_DIR")
-            with suppress(FileNotFoundError):
-                Path(path).unlink()
-            listener = socket.socket(socket.AF_UNIX)
-            try:
-                os.fchmod(listener.fileno(), 0o600)
-                listener.bind(path)
-                Path(path).chmod(0o600)
-                self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=LINE_SIZE_MAX)
-            except OSError as error:
-                listener.close()
-                raise ControlError(f"cannot listen in {self._folder}: {error.strerror}") from None
+        listener = _listener(self._folder)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=LINE_SIZE_MAX)
 
     async def stop(self) -> None:
         """Take no more requests; safe twice and unstarted."""
@@ -76,8 +63,7 @@ class Control:
             return
         self._server.close()
         self._server = None
-        with suppress(FileNotFoundError):
-            (self._folder / NAME).unlink()
+        _remove(self._folder)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -121,6 +107,27 @@ async def ask(folder: Path, request: Request) -> AsyncIterator[Report]:
         raise ControlError("the supervisor ended meanwhile") from None
     finally:
         writer.close()
+
+
+def _listener(folder: Path) -> socket.socket:
+    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    with _Door(folder) as path:
+        if _is_answered(path):
+            raise ControlError(f"another supervisor runs on {folder}: use it, or another UNDERSTUDY_DATA_DIR")
+        _remove(folder)
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            os.fchmod(listener.fileno(), 0o600)  # the socket's file is made with these rights
+            listener.bind(path)
+        except OSError as error:
+            listener.close()
+            raise ControlError(f"cannot listen in {folder}: {error.strerror}") from None
+    return listener
+
+
+def _remove(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        (folder / NAME).unlink()
 
 
 class _Door:

@@ -56,9 +56,11 @@ class Switchboard:
     def _serve(self) -> None:
         self._is_due = False
         for _ in range(len(self._carriers)):
+            if not self._waiting:
+                return
+            carrier = self._carriers[0]
             self._carriers.rotate(-1)
-            carrier = self._carriers[-1]
-            if self._waiting and carrier.is_taking and carrier.has_room:
+            if carrier.is_taking and carrier.has_room:
                 carrier.look_at(_take(self._waiting))
         if self._waiting and any(carrier.is_taking and carrier.has_room for carrier in self._carriers):
             self.serve_soon()

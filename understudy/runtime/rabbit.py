@@ -169,6 +169,7 @@ class _Publisher:
         self._confirm_timeout_seconds = confirm_timeout_seconds
 
     async def publish(self, exchange: str, key: str, message: Message, *, mandatory: bool) -> Sent:
+        """Publish and wait for the broker's word; never raises."""
         outgoing = aio_pika.Message(
             message.body,
             content_type=message.content_type,

@@ -14,7 +14,7 @@ from msgspec import Struct, json
 from understudy.domain.errors import Conflict, Invalid, KeyReused, NotFound, Stale, TooLarge
 from understudy.domain.failure import Category, Failure
 from understudy.domain.fault import Fault
-from understudy.domain.identity import TENANT, answer_id, event_id_for, message_id_for, process_id_for
+from understudy.domain.identity import TENANT, answer_id, event_id_for, execution_id, message_id_for, process_id_for
 from understudy.domain.messages import Answered, CancelRequested
 from understudy.domain.ports import Clock, Events, Poke
 from understudy.domain.state import DefinitionRef, Execution
@@ -246,10 +246,12 @@ class Service:
             raise NotFound(f"the definition has no activity {activity!r}")
         execution = next((found for found in process.executions if found.activity == activity), None)
         request_hash = _keyed_hash(call, request)
-        if execution is not None and call.key is not None:
-            earlier = await self._stores.inbox.recall(process_id, answer_id(execution.execution_id))
-            if _is_replay(earlier, request_hash):
-                return Accepted(process, is_replay=True)
+        if (
+            execution is not None
+            and call.key is not None
+            and await self._is_repeat(process_id, execution, request_hash)
+        ):
+            return Accepted(process, is_replay=True)
         _check_version(process, call)
         if execution is None or execution.state is not ActivityState.WAITING or step.type != "manual":
             raise Conflict(f"activity {activity} does not wait for an answer")
@@ -262,6 +264,14 @@ class Service:
         message_id = answer_id(execution.execution_id)
         submitted = await self._stores.inbox.submit(process_id, message_id, message, request_hash)
         return await self._accepted(process, submitted, request_hash, call, f"activity {activity} was answered before")
+
+    async def _is_repeat(self, process_id: UUID, execution: Execution, request_hash: bytes) -> bool:
+        """Whether this key answered this visit or an earlier one: in a loop, a repeat must not answer the next."""
+        for visit in range(execution.visit if execution.type == "manual" else 0, 0, -1):
+            message_id = answer_id(execution_id(process_id, execution.activity, visit))
+            if _is_replay(await self._stores.inbox.recall(process_id, message_id), request_hash):
+                return True
+        return False
 
     async def cancel(self, process_id: UUID, reason: str | None, call: Call) -> Accepted:
         """Ask a process to end now.
