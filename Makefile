@@ -11,7 +11,7 @@ BUILD_REQUIRES := (sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml; echo
 # The lock files decide alone what is installed, and where.
 unexport PIP_CONSTRAINT PIP_TARGET PIP_USER
 
-.PHONY: help setup demo test check check-tests check-types check-style lock clean
+.PHONY: help setup demo up test check check-tests check-types check-style lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,14 +21,18 @@ setup: .venv/runtime.stamp ## make .venv with all that running needs
 demo: setup ## run an example process on private servers; CRASH=1 kills the engine in the middle
 	@$(BIN)/understudy demo $(if $(CRASH),--crash)
 
-test: .venv/dev.stamp ## run all tests on private servers, or on UNDERSTUDY_TEST_POSTGRES_URL and _REDIS_URL
+up: setup ## run a gateway and NODES=2 workers as processes of their own on private servers, as a deployment would
+	@$(BIN)/understudy dev --nodes $(or $(NODES),2)
+
+test: .venv/dev.stamp ## run all tests on private servers, or on UNDERSTUDY_TEST_POSTGRES_URL, _REDIS_URL and _RABBITMQ_URL
+	@scripts/servers $(BIN)/python
 	$(BIN)/pytest
 
 check: .venv/dev.stamp ## format, lint, types, layers, and the tests that need no server
 	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) check-tests check-types check-style
 
 check-tests:
-	$(BIN)/pytest -q tests/unit tests/contract tests/test_tidy.py --cov=understudy.domain --cov-fail-under=100
+	$(BIN)/pytest -q -n 2 tests/unit tests/contract tests/replay tests/test_tidy.py --cov=understudy.domain --cov-fail-under=100
 
 check-types:
 	$(BIN)/mypy

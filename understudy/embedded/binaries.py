@@ -30,7 +30,7 @@ def find_postgres(bin_dir: Path | None, major: str | None) -> PostgresPrograms:
         ServerUnavailable: when there is none.
     """
     if bin_dir is not None and not _holds_postgres(bin_dir):
-        raise ServerUnavailable(f"{bin_dir} does not hold initdb and postgres (UNDERSTUDY_PG_BIN).")
+        raise ServerUnavailable(f"{bin_dir} does not hold initdb and postgres (UNDERSTUDY_POSTGRES_BIN).")
     folders = [bin_dir] if bin_dir is not None else [*_postgres_folders()]
     found = [PostgresPrograms(folder, _postgres_version(folder)) for folder in dict.fromkeys(folders)]
     if not found:
