@@ -219,7 +219,23 @@ async def test_a_new_owner_repeats_what_it_finds_in_flight_under_the_same_key(ri
     await rig.launch(plan_of(http()))
     await settle()
     assert (rig.effects.last.key, rig.effects.last.attempt) == (key, 1)
-    assert rig.facts[-1] == "activity.redispatched"
+    rig.effects.last.succeed("late but well")
+    await settle()
+    assert rig.facts[-3:] == ["activity.redispatched", "activity.completed", "process.completed"]
+    first.stop()
+
+
+async def test_a_repeat_alone_is_no_sign_of_life(rig: ActorRig) -> None:
+    """A process that kills its node with an effect must not be taken for a healthy one each time it is tried again."""
+    first = await rig.run(http())
+    rig.store.give(PROCESS_ID, None)
+    rig.row.claim_fails = 4
+    actor = await rig.launch(plan_of(http()))
+    await settle()
+    assert (rig.row.claim_fails, actor.claim_fails) == (5, 5)
+    assert rig.facts[-1] == "activity.started"
+    await rig.clock.advance(30)
+    assert (rig.row.claim_fails, rig.facts[-1]) == (0, "activity.redispatched")
     first.stop()
 
 

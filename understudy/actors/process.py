@@ -28,13 +28,14 @@ from understudy.domain.failure import Category, Failure
 from understudy.domain.messages import AnyMessage, Begin, Delivery, ExecutorFailed, Faulted, TimerDue
 from understudy.domain.plan import Plan
 from understudy.domain.ports import Alarm, Change, Claimed, Consumed, Receipt, Verdict
-from understudy.domain.process import recover
+from understudy.domain.process import Decision, recover
 from understudy.domain.state import State, subscriptions_of, timers_of
 from understudy.domain.states import ProcessState
 
 log = structlog.get_logger("actor")
 
 RETRY_SECONDS = 1.0
+RECORD_SECONDS = 30.0
 
 
 class Resume(Struct, frozen=True):
@@ -50,6 +51,7 @@ class Signal(Enum):
     RING = "a timer may be due"
     GO_ON = "pure activities are left from the last stretch"
     IDLE = "nothing has happened for a while"
+    RECORD = "the repeat of an attempt has lived for a while"
     RETIRE = "the node drains: finish what is in flight, begin nothing, leave"
 
 
@@ -71,10 +73,12 @@ class ProcessActor(AsyncActor):
         self._plan = plan
         self._signals: set[Signal] = set()
         self._rest: list[RunExecutor] = []
+        self._unrecorded: Decision | None = None
         self._armed: datetime | None = None
         self._timers: AsyncActorRef | None = None
         self._idle: Alarm | None = None
         self._retry: Alarm | None = None
+        self._record: Alarm | None = None
         self._is_retiring = False
         self._has_left = False
 
@@ -137,6 +141,8 @@ class ProcessActor(AsyncActor):
                 await self._go_on()
             case Signal.IDLE:
                 await self._passivate()
+            case Signal.RECORD:
+                await self._commit(self._stretch())
             case Signal.RETIRE:
                 self._is_retiring = True
                 self.children.begin_nothing(self.state)
@@ -145,9 +151,17 @@ class ProcessActor(AsyncActor):
 
     async def _resume(self, deliveries: Sequence[Delivery]) -> None:
         stretch = self._stretch()
-        stretch.add(recover(self._plan, self.state, self._workplace.clock.now()))
+        recovered = recover(self._plan, self.state, self._workplace.clock.now())
+        stretch.add(recovered)
         for delivery in deliveries:
             self._deliver(stretch, delivery)
+        if stretch.is_repeat:
+            # Recorded with what comes of it. A commit now would count as a sign of life: a process that kills its node
+            # with this very effect could do so for ever.
+            self._unrecorded = recovered._replace(effects=())
+            self.children.start(self.state, stretch.effects)
+            self._record = self._workplace.clock.call_later(RECORD_SECONDS, lambda: self._signal(Signal.RECORD))
+            return
         if stretch.state.state is ProcessState.CREATED:
             stretch.feed(Begin())
         waits = subscriptions_of(self.state)
@@ -195,7 +209,10 @@ class ProcessActor(AsyncActor):
         await self._commit(stretch)
 
     def _stretch(self) -> Stretch:
-        return Stretch(self._plan, self.state, self._workplace)
+        stretch = Stretch(self._plan, self.state, self._workplace)
+        if self._unrecorded is not None:
+            stretch.add(self._unrecorded)
+        return stretch
 
     # The way of every change
 
@@ -224,6 +241,7 @@ class ProcessActor(AsyncActor):
             self._workplace.clock.learn(receipt.db_now)
         before = self.state
         self.state = change.after
+        self._unrecorded = None
         self.version = change.version + 1
         self.claim_fails = 0
         self.last_commit_at = receipt.db_now
@@ -337,7 +355,7 @@ class ProcessActor(AsyncActor):
 
     def _let_go(self) -> None:
         self.settled.open()
-        for alarm in (self._idle, self._retry):
+        for alarm in (self._idle, self._retry, self._record):
             if alarm is not None:
                 alarm.cancel()
         if self._timers is not None:

@@ -12,7 +12,7 @@ import structlog
 from understudy.actors.broken import broken
 from understudy.actors.workplace import Workplace
 from understudy.domain.effects import AnyEffect, PublishEvent, RunExecutor
-from understudy.domain.facts import AnyFact
+from understudy.domain.facts import ActivityRedispatched, AnyFact
 from understudy.domain.messages import AnyMessage
 from understudy.domain.plan import Plan
 from understudy.domain.ports import Assignment, Change, Consumed, ExecutorResult, Tenure
@@ -58,6 +58,12 @@ class Stretch:
                 self._inline.append(effect)
             else:
                 self.effects.append(effect)
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether nothing has happened but that attempts in flight are repeated."""
+        is_idle = not self._inline and not self._consumed and not self._publish
+        return is_idle and bool(self.facts) and all(isinstance(fact, ActivityRedispatched) for fact in self.facts)
 
     def queue(self, effect: RunExecutor) -> None:
         """Take over a pure activity that an earlier stretch had no room for."""
