@@ -89,11 +89,17 @@ def read_config(environment: Mapping[str, str], **overrides: Any) -> Config:
             continue
         if variable.startswith(SECRET_PREFIX):
             name, text = _read(variable.removeprefix(SECRET_PREFIX), value)
+            if name in secrets:
+                raise ConfigError(
+                    f"{SECRET_PREFIX}{name} is set twice: itself and as {SECRET_PREFIX}{name}{FILE_SUFFIX}"
+                )
             secrets[name] = text
             continue
         name, text = _read(variable.removeprefix(PREFIX), value)
         if name.lower() not in names:
             raise ConfigError(f"{variable} is not a setting{_nearest(name.lower(), names)}")
+        if name.lower() in values:
+            raise ConfigError(f"{PREFIX}{name} is set twice: itself and as {PREFIX}{name}{FILE_SUFFIX}")
         values[name.lower()] = text
     values |= {name: value for name, value in overrides.items() if value is not None}
     try:

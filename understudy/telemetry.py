@@ -6,7 +6,10 @@ from typing import Any, TextIO
 
 import structlog
 from msgspec import json
+from structlog.tracebacks import ExceptionDictTransformer
 
+# Without local variables: they may hold secrets.
+_tracebacks = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 _encoder = json.Encoder(enc_hook=str)
 _TEXT_MAX = 8_192
 
@@ -18,7 +21,7 @@ def configure_logging(level: str = "info", stream: TextIO | None = None) -> None
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            _tracebacks,
             _bounded,
             structlog.processors.JSONRenderer(serializer=_serialize),
         ],

@@ -21,7 +21,7 @@ SELECT false, request_hash FROM event WHERE tenant_id = $1 AND event_id = $2;
 -- Delivers once, to all who wait at this moment. A subscription that went to one event makes the next event of its type
 -- find nobody: that one is kept, and the execution that waits next takes it.
 WITH told AS (
-  SELECT tenant_id, event_id, process_id, type, key, data
+  SELECT tenant_id, event_id, process_id, type, key, data, taken_by
   FROM event
   WHERE tenant_id = $1 AND event_id = $2 AND fanned_out_at IS NULL
   FOR UPDATE
@@ -55,7 +55,8 @@ done AS (
   FROM told t
   WHERE e.tenant_id = t.tenant_id AND e.event_id = t.event_id
 )
-SELECT DISTINCT process_id FROM reached ORDER BY process_id;
+-- Whoever took it between its arrival and now waited for it as well.
+SELECT process_id FROM reached UNION SELECT taken_by FROM told WHERE taken_by IS NOT NULL ORDER BY process_id;
 
 -- name: take_event(tenant_id, process_id, execution_id, type, key)
 -- The lock on the event is taken only for a wait that is still there; if it goes in the meantime, the event stays.

@@ -51,4 +51,4 @@ class Backends:
 def _carrier(config: Config, clock: SystemClock) -> Carrier:
     if not config.rabbitmq_url:
         return LocalCarrier(clock)
-    return RabbitCarrier(config.rabbitmq_url, clock)
+    return RabbitCarrier(config.rabbitmq_url, clock, queue_type=config.queue_type)

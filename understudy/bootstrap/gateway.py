@@ -20,7 +20,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Gateway:
-    """The REST API; `poke` is how it says that there is work, `worker` the node in the same process, if any."""
+    """The REST API; `worker` is the node in the same process, if there is one."""
 
     def __init__(self, config: Config, backends: Backends, worker: Worker | None = None) -> None:
         sessions = Sessions(backends.database)

@@ -7,15 +7,17 @@ from typing import Annotated
 
 import typer
 
-from understudy.cli import definition, demo, process
+from understudy.cli import definition, demo, node, process
 from understudy.cli.client import ApiError
-from understudy.cli.dev import serve
+from understudy.cli.dev import serve, serve_cluster
 from understudy.cli.migrate import MigrationFailed, apply_migrations, pending_migrations
 from understudy.cli.output import Format, complain, run_loop, say
+from understudy.cli.serving import serve_gateway
 from understudy.config import Config, ConfigError, read_config
 from understudy.domain.errors import UnderstudyError
 from understudy.embedded.errors import ServerUnavailable
 from understudy.http.server import CannotListen
+from understudy.runtime.control import ControlError
 from understudy.telemetry import configure_logging
 
 app = typer.Typer(
@@ -28,8 +30,9 @@ app = typer.Typer(
 )
 app.add_typer(process.app, name="process")
 app.add_typer(definition.app, name="definition")
+app.add_typer(node.app, name="node")
 
-EXPECTED = (ApiError, ConfigError, UnderstudyError, ServerUnavailable, CannotListen, MigrationFailed)
+EXPECTED = (ApiError, ConfigError, UnderstudyError, ServerUnavailable, CannotListen, ControlError, MigrationFailed)
 """Errors that a person can do something about: they are shown without a trace."""
 
 
@@ -55,12 +58,34 @@ def dev(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the data [default: ./.understudy].")] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Run that many worker processes, over a private RabbitMQ.")
+    ] = None,
     *,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep no data.")] = False,
 ) -> None:
-    """Run everything in one process, on a private PostgreSQL and Valkey."""
-    config = _config(host=host, port=port, data_dir=None if data is None else str(data))
-    raise typer.Exit(run_loop(serve(config, ephemeral=ephemeral)))
+    """Run everything on a private PostgreSQL and Valkey: in one process, or with workers of their own."""
+    config = _config(host=host, port=port, data_dir=None if data is None else str(data), workers=nodes)
+    serving = serve if nodes is None else serve_cluster
+    raise typer.Exit(run_loop(serving(config, ephemeral=ephemeral)))
+
+
+@app.command("gateway")
+def gateway(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+) -> None:
+    """Serve the REST API; the work is done by nodes elsewhere."""
+    raise typer.Exit(run_loop(serve_gateway(_config(host=host, port=port))))
+
+
+@app.command("actors")
+def actors(
+    node_: Annotated[str | None, typer.Option("--node", help="Only those of this node, by its name or id.")] = None,
+    output: Annotated[Format, typer.Option("-o", "--output", help="How to print.")] = Format.TEXT,
+) -> None:
+    """List the processes that are in the memory of nodes."""
+    node.list_actors(node_, output)
 
 
 @app.command("demo")

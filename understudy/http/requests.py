@@ -95,7 +95,7 @@ def _check_labels(value: Any, pointer: str, faults: Faults) -> None:
 
 
 _check_event_type = pattern(
-    "[A-Za-z0-9_.-]{1,255}", "The type of an event has 1 to 255 letters, digits, dots, hyphens and underscores."
+    "[A-Za-z0-9_.:/-]{1,255}", "The type of an event has 1 to 255 letters, digits and any of _ . : / -"
 )
 
 _START = {

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -35,6 +36,7 @@ class Sweeper:
         self._poke = poke
         self._inherited = inherited
         self.orphans = 0
+        self._undelivered_before: frozenset[UUID] = frozenset()
 
     async def sweep(self) -> None:
         """Again and again: unowned work, old inbox rows, events not handed out, rows that nobody can use up."""
@@ -80,7 +82,11 @@ class Sweeper:
         self._claims.request(await self._ports.lookout.due(PAGE))
 
     async def _undelivered(self) -> None:
-        for event_id in await self._ports.events.undelivered(PAGE):
+        """Events whose gateway died before it handed them out; what it has just stored it is about to hand out."""
+        found = await self._ports.events.undelivered(PAGE)
+        left_behind = [event_id for event_id in found if event_id in self._undelivered_before]
+        self._undelivered_before = frozenset(found)
+        for event_id in left_behind:
             await self._poke(await self._ports.events.deliver(event_id))
 
     async def _unmet(self) -> None:
