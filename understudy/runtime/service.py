@@ -11,6 +11,7 @@ from uuid import UUID
 
 from msgspec import Struct, json
 
+from understudy.domain.cache import NO_CACHE, Cache
 from understudy.domain.errors import Conflict, Invalid, KeyReused, NotFound, Stale, TooLarge
 from understudy.domain.failure import Category, Failure
 from understudy.domain.fault import Fault
@@ -41,7 +42,9 @@ from understudy.runtime.calls import (
     StartRequest,
 )
 from understudy.runtime.completion import Completions
+from understudy.runtime.hot import HotProcesses
 from understudy.runtime.plans import Plans, digest_of
+from understudy.runtime.replays import Replays
 
 VALUE_SIZE_MAX = 1_048_576
 
@@ -54,13 +57,14 @@ class Pokes(Struct, frozen=True):
 
 
 class Stores(Struct, frozen=True):
-    """The stores a gateway needs."""
+    """The stores a gateway needs, and what it remembers of them."""
 
     processes: Processes
     inbox: Inbox
     definitions: Definitions
     events: Events
     keys: Keys
+    cache: Cache = NO_CACHE
 
 
 def _hash(value: Any) -> bytes:
@@ -83,6 +87,8 @@ class Service:
 
     def __init__(self, stores: Stores, plans: Plans, completions: Completions, clock: Clock, pokes: Pokes) -> None:
         self._stores = stores
+        self._processes = HotProcesses(stores.processes, stores.cache, clock)
+        self._replays = Replays(stores.keys, stores.cache)
         self._plans = plans
         self._completions = completions
         self._clock = clock
@@ -101,20 +107,21 @@ class Service:
             Invalid: the definition has faults.
             KeyReused: the idempotency key was used for other content.
         """
-        replayed = await self._recall(call, raw)
+        request_hash, digest = _hash(raw), digest_of(raw)
+        replayed = await self._replays.hint(call, request_hash) or await self._replays.recall(call, request_hash)
         if replayed is not None:
             version = await self._stores.definitions.find(name, int(replayed.resource))
-            if version is not None:
+            if version is not None and version.digest == digest:
                 return Published(version, replayed.first_status, is_replay=True)
         faults = faults_of(raw)
         if isinstance(raw, dict) and isinstance(raw.get("name"), str) and raw["name"] != name:
             faults = [*faults, Fault("/name", f"the path says {name!r}")]
         if faults:
             raise Invalid("the definition has faults", faults)
-        definition, is_new = await self._stores.definitions.publish(name, digest_of(raw), json.encode(raw))
+        definition, is_new = await self._stores.definitions.publish(name, digest, json.encode(raw))
         self._plans.keep(definition.digest, parse_definition(raw))
         status = 201 if is_new else 200
-        await self._remember(call, raw, status, str(definition.version))
+        await self._replays.remember(call, Retained(request_hash, status, str(definition.version)))
         return Published(definition, status)
 
     async def definition(self, name: str, version: int | None = None) -> PublishedDefinition:
@@ -163,13 +170,19 @@ class Service:
             process_id = self._clock.new_id(ordered=True)
         else:
             process_id = process_id_for(TENANT, call.scope, call.key)
-        process = NewProcess(process_id, ref, content, request.key, request.labels, request.input, _hash(request))
-        submitted = await self._stores.processes.start(process)
+        request_hash = _hash(request)
+        replayed = await self._replays.hint(call, request_hash)
+        if replayed is not None and (known := await self._processes.find(process_id)) is not None:
+            return Started(known, replayed.first_status, is_replay=True)
+        process = NewProcess(process_id, ref, content, request.key, request.labels, request.input, request_hash)
+        submitted = await self._processes.start(process)
         if submitted.conflicts:
             raise KeyReused("this Idempotency-Key was used with another body")
         if not submitted.is_replay:
             await self._pokes.new([process_id])
-        return Started(await self.process(process_id), submitted.first_status or 201, submitted.is_replay)
+        status = submitted.first_status or process.first_status
+        await self._replays.note(call, Retained(request_hash, status, str(process_id)))
+        return Started(await self.process(process_id), status, submitted.is_replay)
 
     async def _resolve(self, definition: str | dict[str, Any]) -> tuple[DefinitionRef, bytes | None]:
         if isinstance(definition, str):
@@ -189,16 +202,21 @@ class Service:
         self._plans.keep(digest, parse_definition(definition))
         return DefinitionRef(definition["name"], None, digest), json.encode(definition)
 
+    async def glance(self, process_id: UUID) -> ProcessView:
+        """A process as it was a moment ago, for those who only look; never older than it was shown before.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        return _existing(process_id, await self._processes.glance(process_id))
+
     async def process(self, process_id: UUID) -> ProcessView:
         """A process.
 
         Raises:
             NotFound: there is none with this id.
         """
-        found = await self._stores.processes.find(process_id)
-        if found is None:
-            raise NotFound(f"no process {process_id}")
-        return found
+        return _existing(process_id, await self._processes.find(process_id))
 
     async def wait(self, process_id: UUID, seconds: float) -> ProcessView:
         """A process when it has ended, or as it is when the time is over."""
@@ -210,7 +228,7 @@ class Service:
 
     async def search(self, query: Query) -> list[ProcessView]:
         """Processes, newest first."""
-        return await self._stores.processes.search(query)
+        return await self._processes.search(query)
 
     async def history(self, process_id: UUID, after: int, limit: int) -> list[RecordedRow]:
         """The history of a process above a seq.
@@ -218,15 +236,16 @@ class Service:
         Raises:
             NotFound: there is no such process.
         """
-        rows = await self._stores.processes.history(process_id, after, limit)
+        rows = await self._processes.history(process_id, after, limit)
         if not rows:
             await self.process(process_id)
         return rows
 
     async def activities(self, process_id: UUID) -> list[Execution]:
         """Every execution of a process, all visits, in order of their start."""
+        executions = await self._processes.executions(process_id)
         await self.process(process_id)
-        return await self._stores.processes.executions(process_id)
+        return executions
 
     # Commands
 
@@ -316,7 +335,9 @@ class Service:
         _limit(request.data, "/data")
         if process_id is not None:
             await self.process(process_id)
-        replayed = await self._recall(call, request)
+        request_hash = _hash(request)
+        hint = await self._replays.hint(call, request_hash)
+        replayed = await self._replays.recall(call, request_hash) if hint is None else None
         if replayed is not None:
             return EventAccepted(UUID(replayed.resource), 0, replayed.first_status, is_replay=True)
         if request.id is not None:
@@ -325,27 +346,21 @@ class Service:
             event_id = event_id_for(TENANT, f"{call.scope}\n{call.key}")
         else:
             event_id = self._clock.new_id(ordered=True)
-        event = NewEvent(event_id, request.type, request.key, request.data, process_id, _hash(request))
+        event = NewEvent(event_id, request.type, request.key, request.data, process_id, request_hash)
         submitted = await self._stores.events.accept(event)
+        if hint is not None and submitted.is_replay:
+            return EventAccepted(event_id, 0, hint.first_status, is_replay=True)
         reached = [] if submitted.is_replay or submitted.conflicts else await self._stores.events.deliver(event_id)
         if reached:
             await self._pokes.known(reached)
-        await self._remember(call, request, 202, str(event_id))
+        await self._replays.remember(call, Retained(request_hash, 202, str(event_id)))
         return EventAccepted(event_id, len(reached))
 
-    # Idempotency keys of calls that make no process and no inbox row
 
-    async def _recall(self, call: Call, body: Any) -> Retained | None:
-        if call.key is None:
-            return None
-        retained = await self._stores.keys.recall(call.scope, call.key)
-        if retained is not None and retained.request_hash != _hash(body):
-            raise KeyReused("this Idempotency-Key was used with another body")
-        return retained
-
-    async def _remember(self, call: Call, body: Any, status: int, resource: str) -> None:
-        if call.key is not None:
-            await self._stores.keys.remember(call.scope, call.key, Retained(_hash(body), status, resource))
+def _existing(process_id: UUID, found: ProcessView | None) -> ProcessView:
+    if found is None:
+        raise NotFound(f"no process {process_id}")
+    return found
 
 
 def _is_replay(earlier: Submitted | None, request_hash: bytes) -> bool:
