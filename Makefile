@@ -26,7 +26,7 @@ up: setup ## run a gateway and NODES=2 workers as processes of their own on priv
 
 test: .venv/dev.stamp ## run all tests on private servers, or on UNDERSTUDY_TEST_POSTGRES_URL, _REDIS_URL and _RABBITMQ_URL
 	@scripts/servers $(BIN)/python
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(if $(UNDERSTUDY_TEST_REDIS_URL),0,2)
 
 check: .venv/dev.stamp ## format, lint, types, layers, and the tests that need no server
 	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) check-tests check-types check-style
