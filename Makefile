@@ -11,7 +11,7 @@ BUILD_REQUIRES := (sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml; echo
 # The lock files decide alone what is installed, and where.
 unexport PIP_CONSTRAINT PIP_TARGET PIP_USER
 
-.PHONY: help setup demo up test check check-tests check-types check-style lock clean
+.PHONY: help setup demo up test sim check check-tests check-types check-style lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,11 +28,15 @@ test: .venv/dev.stamp ## run all tests on private servers, or on UNDERSTUDY_TEST
 	@scripts/servers $(BIN)/python
 	$(BIN)/pytest -n $(if $(UNDERSTUDY_TEST_REDIS_URL),0,2)
 
+sim: .venv/dev.stamp ## run the cluster on model servers, RUNS seeds from SEED on; a seed that fails can be run alone
+	@$(BIN)/python -m tests.simulation --seed $(or $(SEED),1) --runs $(or $(RUNS),100)
+
 check: .venv/dev.stamp ## format, lint, types, layers, and the tests that need no server
 	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) check-tests check-types check-style
 
 check-tests:
-	$(BIN)/pytest -q -n 2 tests/unit tests/contract tests/replay tests/test_tidy.py --cov=understudy.domain --cov-fail-under=100
+	$(BIN)/pytest -q -n 2 tests/unit tests/contract tests/replay tests/simulation/test_loop.py \
+		tests/simulation/test_simulation.py tests/test_tidy.py --cov=understudy.domain --cov-fail-under=100
 
 check-types:
 	$(BIN)/mypy

@@ -19,7 +19,9 @@ SECRET_PREFIX = "UNDERSTUDY_SECRET_"  # noqa: S105 - the name of a family of set
 TEST_PREFIX = "UNDERSTUDY_TEST_"
 FILE_SUFFIX = "_FILE"
 
-CONFIDENTIAL = frozenset({"postgres_url", "postgres_admin_url", "rabbitmq_url", "redis_url", "api_keys", "api_key"})
+CONFIDENTIAL = frozenset(
+    {"postgres_url", "postgres_admin_url", "rabbitmq_url", "redis_url", "cache_url", "api_keys", "api_key"}
+)
 
 
 class ConfigError(Exception):
@@ -34,6 +36,7 @@ class Config(Struct, frozen=True, kw_only=True):
     rabbitmq_url: str = ""
     queue_type: Literal["classic", "quorum"] = "classic"
     redis_url: str = ""
+    cache_url: str = ""
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     api_keys: str = ""

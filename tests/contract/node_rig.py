@@ -9,6 +9,7 @@ from uuid import UUID
 from structlog.testing import capture_logs
 
 from tests.factories import PROCESS_ID, created, definition
+from tests.fakes.cache import FakeCache
 from tests.fakes.clock import ManualClock, settle
 from tests.fakes.definitions import FakeDefinitions
 from tests.fakes.effects import Effects
@@ -44,6 +45,7 @@ class Cluster:
     def __init__(self) -> None:
         self.store = Store()
         self.redis = Redis(self.store.clock, self.store.faults)
+        self.cache = FakeCache(self.store.clock)
         self.effects = Effects()
         self.definitions = FakeDefinitions(self.store.faults)
         self.plans = Plans(self.definitions)
@@ -88,6 +90,7 @@ class Cluster:
             executors=Registry({"http": self.effects}),
             carrier=LocalCarrier(self.clock, self.switchboard, grace_seconds=0.0),
             clock=self.clock,
+            views=self.cache,
         )
 
     def node(self, name: str = "node", **settings: Any) -> Node:

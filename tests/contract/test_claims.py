@@ -266,6 +266,20 @@ async def test_what_a_silent_node_holds_is_looked_at_again(scene: Cluster) -> No
     assert PROCESS_ID in node.directory
 
 
+async def test_what_is_not_to_be_had_any_more_is_not_looked_at_again(scene: Cluster) -> None:
+    node = await scene.start()
+    other = scene.store.session()
+    scene.redis.leases[other] = float("inf")
+    scene.redis.records[scene.put()] = other
+    scene.poke(node, [PROCESS_ID])
+    await settle()
+    assert list(node._claims._parked_since) == [PROCESS_ID]
+    scene.row.quarantined = "it killed its nodes"
+    del scene.redis.leases[other]
+    await scene.advance(2)
+    assert node._claims._parked_since == {}
+
+
 async def test_a_node_that_is_full_waits_for_room(scene: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "LIVE_MAX", 1)
     node = await scene.start()
@@ -275,6 +289,20 @@ async def test_a_node_that_is_full_waits_for_room(scene: Cluster, monkeypatch: p
     scene.effects.last.succeed()
     await settle()
     assert scene.store.processes[UUID(int=2)].owner_session == node.ownership.session_id
+
+
+async def test_a_delivery_is_settled_when_its_claim_has_been_acted_on(scene: Cluster) -> None:
+    node = await scene.start()
+    scene.put()
+    claim, commit = scene.faults.hold("journal.claim"), scene.faults.hold("journal.commit")
+    delivery = node.stage.spawn(node.receive([PROCESS_ID]), name="delivery")
+    for gate in (claim, commit):
+        await gate.entered.wait()
+        await settle()
+        assert not delivery.done()
+        gate.opened.set()
+    await settle()
+    assert delivery.done()
 
 
 async def test_a_slot_is_held_by_one_at_a_time(scene: Cluster) -> None:

@@ -12,6 +12,7 @@ from tests.factories import PROCESS_ID, http, transform
 from tests.fakes.clock import settle
 from understudy.domain.errors import Stopped, Unreachable
 from understudy.domain.states import ActivityState, ProcessState
+from understudy.runtime import sweeper
 
 GONE = Unreachable("gone")
 MANUAL = {"id": "ask", "type": "manual"}
@@ -189,6 +190,30 @@ async def test_a_node_whose_journal_broke_gives_up(scene: Cluster) -> None:
     assert scene.store.is_dead(node.ownership.session_id)
 
 
+async def test_a_delivery_about_what_is_done_is_settled(scene: Cluster) -> None:
+    scene.define(transform("a"))
+    node = await scene.start()
+    scene.poke(node, [scene.put()])
+    await settle()
+    assert scene.state.state is ProcessState.COMPLETED
+    async with asyncio.timeout(5):
+        await node.receive([PROCESS_ID, UUID(int=404)])
+    assert scene.state.state is ProcessState.COMPLETED
+
+
+async def test_a_node_without_a_lease_leaves_shared_pokes_to_others(scene: Cluster) -> None:
+    node = await scene.start()
+    carrier = node._ports.carrier
+    assert carrier.is_taking
+    scene.faults.cut("leases.renew", GONE)
+    await scene.advance(10)
+    assert not carrier.is_taking
+    assert not scene.store.sessions[node.ownership.session_id].lease_ok
+    scene.faults.mend("leases.renew")
+    await scene.advance(4)
+    assert carrier.is_taking
+
+
 async def test_a_loop_that_breaks_begins_anew(scene: Cluster) -> None:
     scene.define(transform("a"))
     scene.faults.fail("lookout.ready", ValueError("a bug"))
@@ -198,6 +223,24 @@ async def test_a_loop_that_breaks_begins_anew(scene: Cluster) -> None:
         await scene.advance(4)
     assert scene.state.state is ProcessState.COMPLETED
     assert [line["event"] for line in logs if line["log_level"] == "error"] == ["loop_failed"]
+
+
+async def test_what_a_dead_node_had_under_way_is_taken_up_at_once_and_page_by_page(
+    scene: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "PAGE", 10)
+    dead = scene.store.session()
+    for number in range(1, 26):
+        scene.store.give(scene.put(UUID(int=number)), dead)
+    node = await scene.start()
+    # The next sweep comes two seconds later.
+    await scene.advance(2.2)
+    scene.store.sessions[dead].state = "dead"
+    live: list[int] = []
+    for _ in range(4):
+        await scene.advance(0.25)
+        live.append(len(node.directory))
+    assert live == [0, 10, 20, 25]
 
 
 async def test_the_survivor_goes_on_under_the_same_key(scene: Cluster) -> None:

@@ -225,6 +225,24 @@ async def test_a_new_owner_repeats_what_it_finds_in_flight_under_the_same_key(ri
     first.stop()
 
 
+async def test_an_answer_that_was_not_committed_is_asked_for_again_under_the_same_key(rig: ActorRig) -> None:
+    await rig.run(http())
+    key = rig.effects.last.key
+    gate = rig.faults.hold("journal.commit")
+    rig.effects.last.succeed("lost")
+    await gate.entered.wait()
+    rig.store.give(PROCESS_ID, None)
+    await rig.launch(plan_of(http()))
+    await settle()
+    assert (len(rig.effects.calls), rig.effects.last.key) == (2, key)
+    gate.opened.set()
+    await settle()
+    assert rig.ending is Ending.FENCED
+    rig.effects.last.succeed("kept")
+    await settle()
+    assert rig.state.output == "kept"
+
+
 async def test_a_repeat_alone_is_no_sign_of_life(rig: ActorRig) -> None:
     """A process that kills its node with an effect must not be taken for a healthy one each time it is tried again."""
     first = await rig.run(http())
@@ -236,6 +254,21 @@ async def test_a_repeat_alone_is_no_sign_of_life(rig: ActorRig) -> None:
     assert rig.facts[-1] == "activity.started"
     await rig.clock.advance(30)
     assert (rig.row.claim_fails, rig.facts[-1]) == (0, "activity.redispatched")
+    first.stop()
+
+
+async def test_a_poke_makes_no_sign_of_life_of_a_repeat(rig: ActorRig) -> None:
+    first = await rig.run(http())
+    rig.store.give(PROCESS_ID, None)
+    rig.row.claim_fails = 4
+    actor = await rig.launch(plan_of(http()))
+    await settle()
+    actor.wake()
+    await settle()
+    assert (rig.row.claim_fails, rig.facts[-1]) == (5, "activity.started")
+    rig.effects.last.succeed("well")
+    await settle()
+    assert rig.facts[-3:] == ["activity.redispatched", "activity.completed", "process.completed"]
     first.stop()
 
 

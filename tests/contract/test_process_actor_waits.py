@@ -70,6 +70,31 @@ async def test_an_attempt_is_tried_again_when_its_time_comes(rig: ActorRig) -> N
     assert rig.effects.last.key != first
 
 
+async def test_a_backoff_lasts_as_long_in_other_hands(rig: ActorRig) -> None:
+    first = await rig.run(http(retry=RETRY))
+    rig.effects.last.fail()
+    await rig.clock.advance(4)
+    rig.store.give(PROCESS_ID, None)
+    first.stop()
+    await settle()
+    await rig.launch(plan_of(http(retry=RETRY)))
+    await rig.clock.advance(5.9)
+    assert len(rig.effects.calls) == 1
+    await rig.clock.advance(0.1)
+    assert rig.effects.last.attempt == 2
+
+
+async def test_a_timer_that_two_owners_hear_fires_once(rig: ActorRig) -> None:
+    activities = (wait(**{"for": "10s"}), http())
+    await rig.run(*activities)
+    rig.store.give(PROCESS_ID, None)
+    await rig.launch(plan_of(*activities))
+    await rig.clock.advance(10)
+    assert rig.facts.count("activity.completed") == 1
+    assert rig.ending is Ending.FENCED
+    assert len(rig.effects.calls) == 1
+
+
 async def test_a_deadline_aborts_the_attempt(rig: ActorRig) -> None:
     await rig.run(http(deadline="5s"))
     await rig.clock.advance(5)

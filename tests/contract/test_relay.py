@@ -23,8 +23,8 @@ async def scene() -> AsyncIterator[Cluster]:
         yield made
 
 
-def announce(scene: Cluster, number: int, kind: str = "go") -> OutboxRow:
-    row = OutboxRow(SPEAKER, number, 0, scene.store.new_id(), kind, None, number, scene.clock.now())
+def announce(scene: Cluster, number: int, kind: str = "go", process_id: UUID = SPEAKER) -> OutboxRow:
+    row = OutboxRow(process_id, number, 0, scene.store.new_id(), kind, None, number, scene.clock.now())
     scene.store.outbox.append(row)
     return row
 
@@ -98,6 +98,44 @@ async def test_a_backlog_is_carried_page_by_page(scene: Cluster, monkeypatch: py
     await scene.start()
     assert scene.store.outbox == []
     assert len(scene.store.events) == 95
+
+
+async def test_a_row_that_the_broker_does_not_confirm_is_kept_and_not_overtaken(
+    scene: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await scene.start()
+    refused, confirmed = {1}, []
+
+    async def say(row: OutboxRow) -> bool:
+        if row.version not in refused:
+            confirmed.append(row.version)
+        return row.version not in refused
+
+    monkeypatch.setattr(node._ports.carrier, "announce", say)
+    announce(scene, 1)
+    announce(scene, 2)
+    announce(scene, 7, process_id=LISTENER)
+    await scene.advance(2.5)
+    assert confirmed == [7]
+    assert [row.version for row in scene.store.outbox] == [1, 2]
+    refused.clear()
+    await scene.advance(2.5)
+    assert confirmed == [7, 1, 2]
+    assert scene.store.outbox == []
+
+
+async def test_the_eldest_node_relays_for_all(scene: Cluster) -> None:
+    await scene.start("first")
+    await scene.advance(1)
+    second = await scene.start("second")
+    await scene.advance(4)
+    looks = scene.faults.count("outbox.pending")
+    await scene.advance(10)
+    assert scene.faults.count("outbox.pending") == looks + 5
+    announce(scene, 1)
+    second.supervisor.published.set()
+    await settle()
+    assert scene.store.outbox == []
 
 
 async def test_the_relay_is_told_of_a_commit_and_does_not_wait(scene: Cluster) -> None:

@@ -153,7 +153,7 @@ async def test_a_claim_may_not_pass_an_audit(scene: Cluster) -> None:
     node = await scene.start()
     scene.put()
     scene.store.give(PROCESS_ID, node.ownership.session_id)
-    gate = scene.faults.hold("journal.relinquish")
+    gate = scene.faults.hold("journal.spare")
     await scene.advance(13)
     assert gate.entered.is_set()
     scene.store.give(PROCESS_ID, None)

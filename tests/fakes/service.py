@@ -155,6 +155,9 @@ class FakeService(Service):
             raise NotFound(f"no process {process_id}")
         return self.processes[process_id]
 
+    async def glance(self, process_id: UUID) -> ProcessView:
+        return await self.process(process_id)
+
     async def wait(self, process_id: UUID, seconds: float) -> ProcessView:
         process = await self.process(process_id)
         self.waits.put_nowait(process_id)

@@ -1,7 +1,8 @@
 import asyncio
+from typing import Any
 from uuid import UUID
 
-from tests.system.client import Client, assert_problem, define, http, manual, transform
+from tests.system.client import ROUND, ROUNDS_MAX, Client, assert_problem, define, http, manual, quick, transform
 from tests.system.target import Reply, Target
 
 
@@ -72,3 +73,20 @@ async def test_what_has_ended_has_no_actor(api: Client) -> None:
     assert_problem(await api.call("GET", f"/admin/actors/{process['id']}"), 404)
     assert_problem(await api.call("GET", "/admin/actors/nobody"), 404)
     assert_problem(await api.call("GET", "/admin/actors?state=DONE"), 400)
+
+
+async def test_requests_are_counted_by_host(api: Client, target: Target) -> None:
+    waiting = await api.start(define(manual("ask")))
+    await api.run(define(http("call", target.reply("/x", Reply(503), Reply(200)), retry=quick(2))))
+    host = f"127.0.0.1:{target.port}"
+    found: list[Any] = []
+    for _ in range(ROUNDS_MAX):
+        found = [one for one in (await api.get("/admin/targets"))["items"] if one["host"] == host]
+        if found:
+            break
+        await api.get(f"/processes/{waiting['id']}?wait={ROUND}")
+    (count,) = found
+    assert count.pop("last_at")
+    assert count == {"host": host, "attempts": 2, "retries": 1, "failures": 1, "last_error": "http.status.503"}
+    await api.cancel(waiting["id"])
+    await api.ended(waiting["id"])

@@ -141,6 +141,12 @@ def test_exit_codes_reach_the_shell(shell: Shell) -> None:
         ("process", "list", "--limit", "0"),
         ("process", "show", "x", "-o", "xml"),
         ("--nonsense",),
+        ("process", "signal", "x"),
+        ("process", "signal", "x", "paid", "--data", "{"),
+        ("definition", "show"),
+        ("definition", "show", "x@one"),
+        ("definition", "show", "x@1", "--version", "1"),
+        ("definition", "list", "--limit", "0"),
     ],
 )
 def test_wrong_use_exits_with_2_and_a_readable_error(shell: Shell, arguments: tuple[str, ...]) -> None:
@@ -220,10 +226,54 @@ async def test_watching_ends_with_the_process(shell: Shell, api: Client) -> None
     assert "COMPLETED" in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["show", "watch", "history", "cancel"])
+async def test_a_process_is_signalled(shell: Shell, api: Client) -> None:
+    started = await api.start(define(wait("paid", event={"type": "order.paid", "key": "${input}"})), "k-1")
+    await api.waiting(started["id"])
+    arguments = ("process", "signal", started["id"], "order.paid")
+    assert shell.json(*arguments, "--key", "k-2")["delivered"] == 0
+    assert "nothing waits for it now" in shell(*arguments).stdout
+    file, key = shell.file("data.json", {"n": [1, None]}), unique("event")
+    sent = shell.json(*arguments, "--key", "k-1", "--data", f"@{file}", "--id", key)
+    assert sent["delivered"] == 1
+    assert shell.json(*arguments, "--key", "k-1", "--data", "2", "--id", key) == {**sent, "delivered": 0}
+    assert (await api.ended(started["id"]))["output"] == {"n": [1, None]}
+
+
+async def test_a_signal_reaches_the_process_it_names(shell: Shell, api: Client) -> None:
+    kind = unique("event")
+    one, other = [(await api.start(define(wait("w", event={"type": kind}))))["id"] for _ in range(2)]
+    for process_id in (one, other):
+        await api.waiting(process_id)
+    assert "delivered" in shell("process", "signal", other, kind, "-d", '"hello"').stdout
+    assert (await api.ended(other))["output"] == "hello"
+    assert (await api.process(one))["state"] == "WAITING"
+    await api.cancel(one)
+
+
+async def test_definitions_are_listed_and_shown(shell: Shell, api: Client) -> None:
+    definition = define(transform("z", "${input['[bold]']}"), transform("a", 1))
+    name = definition["name"]
+    await api.publish(definition)
+    latest = {**definition, "activities": definition["activities"][:1]}
+    await api.publish(latest)
+    shown = shell.json("definition", "show", name)
+    assert (shown["version"], shown["definition"]) == (2, latest)
+    for arguments in ((f"{name}@1",), (name, "--version", "1")):
+        assert shell.json("definition", "show", *arguments)["definition"] == definition
+    text = shell("definition", "show", f"{name}@1").stdout
+    assert text.startswith(f"{name}@1  published 20")
+    assert json.decode(text.partition("\n")[2]) == definition
+    assert shell.json("definition", "list") == await api.get("/definitions?limit=50")
+    page = shell.json("definition", "list", "--limit", "1")
+    assert page["items"][0]["name"] in shell("definition", "list", "--limit", "1").stdout
+    assert f"{name}@3" in shell("definition", "show", f"{name}@3", code=1).stderr
+    assert "../processes" in shell("definition", "show", "../processes", code=1).stderr
+
+
+@pytest.mark.parametrize("verb", ["show", "watch", "history", "cancel", "signal"])
 def test_a_process_that_is_not_there_exits_with_1(shell: Shell, verb: str) -> None:
     process_id = "../admin/nodes" if verb == "show" else "01920000-0000-7000-8000-000000000000"
-    done = shell("process", verb, process_id, code=1)
+    done = shell("process", verb, process_id, *(["paid"] if verb == "signal" else []), code=1)
     assert done.stderr.startswith("error: ")
     assert done.stdout == ""
 

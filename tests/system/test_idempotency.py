@@ -57,6 +57,20 @@ async def test_the_same_key_with_another_body_is_refused(api: Client, changed: d
     await api.cancel(first.body["id"])
 
 
+async def test_a_repeat_is_answered_although_a_later_version_would_refuse_its_input(api: Client) -> None:
+    definition, key = define(manual("ask")), unique("key")
+    await api.publish(definition)
+    body = {"definition": definition["name"], "input": {"n": 1}}
+    first = await api.post("/processes", body, key=key)
+    await api.publish({**definition, "input": {"type": "object", "required": ["sku"]}})
+
+    again = await api.post("/processes", body, key=key)
+
+    assert (again.status, again.body["id"], again.headers[REPLAYED]) == (201, first.body["id"], "true")
+    assert_problem(await api.post("/processes", body, key=unique("key")), 422)
+    await api.cancel(first.body["id"])
+
+
 async def test_the_order_of_keys_is_no_other_body(api: Client) -> None:
     definition, key = define(transform("a", 1)), unique("key")
     first = await api.post("/processes", {"definition": definition, "input": {"a": 1, "b": 2}}, key=key)

@@ -1,5 +1,6 @@
 """HTTP activities without a network: what is sent, and what is made of the answer."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -297,3 +298,45 @@ async def test_a_request_that_cannot_be_built_is_not_sent() -> None:
 def test_neither_a_request_nor_an_answer_shows_its_contents() -> None:
     assert "hunter2" not in repr(answer(200, "hunter2", x="hunter2"))
     assert "hunter2" not in repr(built({"text": "${input}"}, "hunter2"))
+
+
+class Counted:
+    """Hears of requests."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, datetime, str | None, bool]] = []
+
+    def count(self, host: str, at: datetime, error: str | None, *, is_repeat: bool) -> None:
+        self.heard.append((host, at, error, is_repeat))
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://stock.example/${secrets.TOKEN}", "stock.example"),
+        ("https://STOCK.example:443/x", "stock.example:443"),
+        ("http://[::1]:8080/x", "[::1]:8080"),
+        ("https://" + "a" * 300 + ".example/", "a" * 253),
+        ("http://b\u00fccher.example/", "xn--bcher-kva.example"),
+    ],
+)
+async def test_an_attempt_is_counted_under_its_host(url: str, host: str) -> None:
+    counted = Counted()
+    await HttpCall(Client(answer()), SECRETS, counted)(assignment({"url": url}))
+    assert counted.heard == [(host, T0, None, True)]
+
+
+@pytest.mark.parametrize(
+    ("url", "given"), [("${secrets.BASE}/x", None), ("${input}", "https://:99999/"), ("${input}", "no where")]
+)
+async def test_a_host_that_is_secret_or_none_is_not_counted(url: str, given: Any) -> None:
+    counted = Counted()
+    await HttpCall(Client(EgressFailure("http.request", "no")), SECRETS, counted)(assignment({"url": url}, given))
+    assert counted.heard == []
+
+
+async def test_the_type_of_a_failure_is_counted_with_it() -> None:
+    counted = Counted()
+    for outcome in (answer(503), EgressFailure("http.timeout", "late")):
+        await HttpCall(Client(outcome), SECRETS, counted)(assignment({"url": "https://stock.example/x"}))
+    assert [error for _, _, error, _ in counted.heard] == ["http.status.503", "http.timeout"]

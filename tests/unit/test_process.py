@@ -192,6 +192,25 @@ def test_a_loop_is_bounded_by_max_visits_and_its_error_can_be_caught() -> None:
     ended(drive)
 
 
+def test_what_was_entered_too_often_does_not_catch_that_itself() -> None:
+    once = {"max_visits": 3, "retry": {"max_attempts": 1}}
+    drive = Drive(plan_of(http("a", catch=[{"errors": ["*"], "next": "a"}], **once))).begin()
+    for _ in range(3):
+        drive.fail("http.status.404")
+    assert drive.state.failure is not None
+    assert drive.state.failure.type == "limit.visits"
+    ended(drive)
+
+
+def test_activities_that_were_entered_too_often_do_not_catch_each_other_without_end() -> None:
+    first = transform("a", next="b", max_visits=2, catch=[{"errors": ["*"], "next": "b"}])
+    second = transform("b", next="a", max_visits=2, catch=[{"errors": ["*"], "next": "a"}])
+    drive = Drive(plan_of(first, second)).begin()
+    assert drive.state.failure is not None
+    assert drive.state.failure.type == "limit.visits"
+    ended(drive)
+
+
 def test_entering_again_clears_output_and_error() -> None:
     drive = Drive(plan_of(http("a", catch=[{"errors": ["*"], "next": "a"}], retry={"max_attempts": 1}))).begin()
     drive.fail("http.status.404")
@@ -208,6 +227,18 @@ def test_a_full_history_fails_the_process() -> None:
         drive.succeed()
     assert drive.state.failure is not None
     assert drive.state.failure.type == "limit.history"
+    assert drive.state.seq <= HISTORY_ROWS_MAX
+
+
+def test_a_full_history_ends_the_attempts_too() -> None:
+    drive = Drive(plan_of(http(retry={"max_attempts": 1000, "jitter": "none"}))).begin()
+    drive.state = _skip_ahead(drive)
+    while not drive.state.state.is_terminal:
+        drive.fail()
+        drive.fire("call:1:retry")
+    assert drive.state.failure is not None
+    assert drive.state.failure.type == "limit.history"
+    assert drive.state.executions["call"].attempt < 10
     assert drive.state.seq <= HISTORY_ROWS_MAX
 
 

@@ -6,6 +6,7 @@ whose commit is refused by the fence stops at once and touches nothing: somebody
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from enum import Enum
 from functools import partial
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 
 from understudy.actors.children import Children, is_current
 from understudy.actors.gate import Gate
-from understudy.actors.loop import AsyncActor, AsyncActorRef
+from understudy.actors.loop import ActorDeadError, AsyncActor, AsyncActorRef
 from understudy.actors.record import log_facts
 from understudy.actors.stretch import Stretch
 from understudy.actors.timer import Arm, TimerActor
@@ -142,7 +143,7 @@ class ProcessActor(AsyncActor):
             case Signal.IDLE:
                 await self._passivate()
             case Signal.RECORD:
-                await self._commit(self._stretch())
+                await self._commit(self._stretch(), is_alive=True)
             case Signal.RETIRE:
                 self._is_retiring = True
                 self.children.begin_nothing(self.state)
@@ -156,8 +157,6 @@ class ProcessActor(AsyncActor):
         for delivery in deliveries:
             self._deliver(stretch, delivery)
         if stretch.is_repeat:
-            # Recorded with what comes of it. A commit now would count as a sign of life: a process that kills its node
-            # with this very effect could do so for ever.
             self._unrecorded = recovered._replace(effects=())
             self.children.start(self.state, stretch.effects)
             self._record = self._workplace.clock.call_later(RECORD_SECONDS, lambda: self._signal(Signal.RECORD))
@@ -216,7 +215,11 @@ class ProcessActor(AsyncActor):
 
     # The way of every change
 
-    async def _commit(self, stretch: Stretch) -> None:
+    async def _commit(self, stretch: Stretch, *, is_alive: bool = False) -> None:
+        if stretch.is_repeat and not is_alive:
+            # Recorded with what comes of it. A commit now would count as a sign of life: a process that kills its node
+            # with this very effect could do so for ever.
+            return
         rest = stretch.run()
         change = stretch.change(self.tenure, self.version)
         if change is not None:
@@ -298,7 +301,9 @@ class ProcessActor(AsyncActor):
         if self._timers is None:
             ring = partial(self._signal, Signal.RING)
             self._timers = TimerActor.launch(self._workplace.stage, self._workplace.clock, ring)
-        self._timers.tell(Arm(earliest))
+        # A stage that is being stopped begins with the newest actors: the next owner arms the timers.
+        with suppress(ActorDeadError):
+            self._timers.tell(Arm(earliest))
 
     def _look_later(self, error: Unreachable) -> None:
         log.warning("inbox_unreachable", process_id=str(self.process_id), reason=str(error))

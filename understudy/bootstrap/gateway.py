@@ -1,7 +1,8 @@
 import structlog
 
 from understudy.bootstrap.backends import Backends
-from understudy.bootstrap.parts import Loop, Part, Parts, Publishing
+from understudy.bootstrap.caching import open_cache
+from understudy.bootstrap.parts import Closing, Loop, Part, Parts, Publishing
 from understudy.bootstrap.worker import Worker
 from understudy.config import Config, ConfigError
 from understudy.http.app import create_app
@@ -24,12 +25,14 @@ class Gateway:
 
     def __init__(self, config: Config, backends: Backends, worker: Worker | None = None) -> None:
         sessions = Sessions(backends.database)
+        cache = open_cache(config, backends.clock)
         stores = Stores(
             backends.processes,
             Inbox(backends.database),
             backends.definitions,
             backends.events,
             Keys(backends.database),
+            cache,
         )
         router = Router(backends.carrier, backends.leases)
         pokes = Pokes(new=backends.carrier.poke, known=router.poke)
@@ -41,13 +44,14 @@ class Gateway:
             _authenticator(config),
             HttpLimits(),
             structlog.get_logger("http"),
+            targets=cache,
         )
         self._server = HttpServer(app, config.host, config.port)
         # A node has the loop that sees processes end, as it announces the ends of its own.
         alone: tuple[Part, ...] = ()
         if worker is None:
             alone = (Loop(backends.completions.run), Publishing(backends.carrier))
-        self._parts = Parts(client, *alone, self._server)
+        self._parts = Parts(Closing(cache.stop), client, *alone, self._server)
 
     @property
     def url(self) -> str:

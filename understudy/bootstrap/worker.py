@@ -6,7 +6,8 @@ from socket import gethostname
 import structlog
 
 from understudy.bootstrap.backends import Backends
-from understudy.bootstrap.parts import Parts
+from understudy.bootstrap.caching import open_cache
+from understudy.bootstrap.parts import Closing, Loop, Parts
 from understudy.config import Config, ConfigError
 from understudy.domain.errors import Unreachable
 from understudy.executors.address import AddressPolicy
@@ -22,6 +23,7 @@ from understudy.persistence.sessions import Endpoint, Sessions
 from understudy.runtime.live import Live
 from understudy.runtime.node import Node, NodeSettings
 from understudy.runtime.surroundings import NodePorts
+from understudy.runtime.tally import Tally
 
 
 class Worker:
@@ -39,6 +41,9 @@ class Worker:
         self.drained = asyncio.Event()
         journal = PostgresJournal(backends.database, backends.clock, name)
         egress = EgressClient(_policy(config))
+        # Nobody waits for what it is told, and a version that it missed is told again: it need not rest.
+        cache = open_cache(config, backends.clock, rest_seconds=0.0)
+        tally = Tally(cache, backends.clock)
         self._sessions = Sessions(backends.database, on_drain=self.drained.set)
         ports = NodePorts(
             journal=journal,
@@ -47,9 +52,10 @@ class Worker:
             lookout=Lookout(backends.database),
             events=backends.events,
             outbox=Outbox(backends.database),
-            executors=Registry({"http": HttpCall(egress, config.secrets)}),
+            executors=Registry({"http": HttpCall(egress, config.secrets, tally)}),
             carrier=backends.carrier,
             clock=backends.clock,
+            views=cache,
         )
         settings = NodeSettings(
             name=name,
@@ -64,7 +70,8 @@ class Worker:
         self._token = token_urlsafe(32)
         internal = create_internal_app(self.live, self._token, structlog.get_logger("internal"))
         self._server = HttpServer(internal, config.node_host, 0) if has_endpoint else None
-        self._parts = Parts(journal, egress, *(() if self._server is None else (self._server,)))
+        served = () if self._server is None else (self._server,)
+        self._parts = Parts(Closing(cache.stop), Loop(tally.run), journal, egress, *served)
 
     @property
     def address(self) -> str | None:

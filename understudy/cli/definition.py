@@ -1,17 +1,18 @@
-"""`understudy definition`: validate and publish."""
+"""`understudy definition`: validate, publish, list, show."""
 
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
+from msgspec import json
 
-from understudy.cli.output import Format, complain, run_loop, say
+from understudy.cli.output import Format, complain, console, run_loop, say, table
 from understudy.cli.process import client
 from understudy.domain.json_guard import JsonError, decode_json
 from understudy.domain.validation import faults_of
 
-app = typer.Typer(help="Check and publish definitions.", no_args_is_help=True)
+app = typer.Typer(help="Check, publish and read definitions.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="A definition in JSON.")]
 Output = Annotated[Format, typer.Option("-o", "--output", help="How to print.")]
@@ -50,3 +51,41 @@ def publish(file: File, output: Output = Format.TEXT) -> None:
 async def _publish(name: str, raw: Any) -> Any:
     async with client() as api:
         return await api.call("PUT", f"/definitions/{quote(name, safe='')}", raw)
+
+
+@app.command("list")
+def list_definitions(
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 50,
+    output: Output = Format.TEXT,
+) -> None:
+    """List the latest version of each definition, by name."""
+    page = run_loop(_read("/definitions", {"limit": str(limit)}))
+    if output is Format.JSON:
+        say(page, output, "")
+        return
+    rows = [(found["name"], str(found["version"]), found["created_at"][:19]) for found in page["items"]]
+    console.print(table(("name", "version", "published"), rows) if rows else "no definitions")
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="A definition; without a version, its latest.")],
+    version: Annotated[int | None, typer.Option(min=1, help="Its version.")] = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Print a definition as it was published."""
+    name, _, wanted = name.partition("@")
+    if wanted and version is not None:
+        raise typer.BadParameter("the version stands twice", param_hint="--version")
+    if wanted and not (wanted.isascii() and wanted.isdigit()):
+        raise typer.BadParameter(f"{wanted!r} is not a version", param_hint="NAME[@VERSION]")
+    chosen = wanted or version
+    query = {} if chosen is None else {"version": str(chosen)}
+    found = run_loop(_read(f"/definitions/{quote(name, safe='')}", query))
+    content = json.format(json.encode(found["definition"])).decode()
+    say(found, output, f"{found['name']}@{found['version']}  published {found['created_at'][:19]}\n{content}")
+
+
+async def _read(path: str, query: dict[str, str]) -> Any:
+    async with client() as api:
+        return await api.call("GET", path, query=query)

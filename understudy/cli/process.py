@@ -1,4 +1,4 @@
-"""`understudy process`: start, list, show, watch, history, cancel."""
+"""`understudy process`: start, list, show, watch, history, cancel, signal."""
 
 import os
 from pathlib import Path
@@ -194,3 +194,19 @@ def cancel(
     """End a process now."""
     process = run_loop(_call("POST", path_of(process_id, "cancel"), None if reason is None else {"reason": reason}))
     say(process, output, f"{process['id']}  accepted: the process is being cancelled")
+
+
+@app.command("signal")
+def signal(
+    process_id: ProcessId,
+    event: Annotated[str, typer.Argument(metavar="TYPE", help="The type of the event.")],
+    key: Annotated[str | None, typer.Option(help="The key that the wait names.")] = None,
+    given: Annotated[str, typer.Option("--data", "-d", help="JSON, or @FILE.")] = "null",
+    event_id: Annotated[str | None, typer.Option("--id", help="An event with the same id is accepted once.")] = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Send an event to one process; if it does not wait for it yet, it is kept for 24 hours."""
+    body = {"type": event, "key": key, "id": event_id, "data": read_json(given, "--data")}
+    accepted = run_loop(_call("POST", path_of(process_id, "events"), body))
+    outcome = "delivered" if accepted["delivered"] else "accepted: nothing waits for it now"
+    say(accepted, output, f"{accepted['event_id']}  {outcome}")

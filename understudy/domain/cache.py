@@ -13,6 +13,9 @@ from msgspec import Struct
 from understudy.domain.stores import Retained
 from understudy.domain.views import ProcessView
 
+VIEW_TTL_SECONDS = 3.0
+"""How long a copy of a process, or a version that was told, is held."""
+
 
 class Views(Protocol):
     """Copies of processes, a few seconds old at most; a version that was told is a floor under what is found."""
@@ -95,6 +98,9 @@ class NoCache:
 
     async def latest(self) -> list[TargetCount]:
         return []
+
+    async def stop(self) -> None:
+        """There is nothing to drop."""
 
 
 NO_CACHE = NoCache()

@@ -39,7 +39,7 @@ _encode: Callable[[Any], bytes] = Encoder().encode
 class Draft:
     """Collects what a decision consists of; `state` is always the state after the facts so far."""
 
-    __slots__ = ("effects", "facts", "now", "plan", "size", "state")
+    __slots__ = ("_refused", "effects", "facts", "now", "plan", "size", "state")
 
     def __init__(self, plan: Plan, state: State, now: datetime) -> None:
         self.plan = plan
@@ -48,6 +48,7 @@ class Draft:
         self.facts: list[AnyFact] = []
         self.effects: list[AnyEffect] = []
         self.size = 0
+        self._refused: set[str] = set()
 
     def emit(self, fact: AnyFact) -> None:
         """Let a fact happen."""
@@ -78,9 +79,7 @@ class Draft:
 
     def enter(self, activity: str) -> None:
         """Visit an activity: a new execution with its first attempt."""
-        if self.state.seq >= HISTORY_ROWS_MAX - _HISTORY_RESERVE:
-            message = f"the history reached its limit of {HISTORY_ROWS_MAX} rows"
-            self.fail_process(Failure("limit.history", Category.EXECUTION, message))
+        if self.refuses_more():
             return
         step = self.plan.steps[activity]
         latest = self.state.executions.get(activity)
@@ -99,10 +98,19 @@ class Draft:
             )
         )
         if visit > step.max_visits:
+            self._refused.add(activity)
             message = f"activity {activity} was entered more than {step.max_visits} times"
             self.fail(self.state.executions[activity], Failure("limit.visits", Category.EXECUTION, message))
             return
         self.run(self.state.executions[activity])
+
+    def refuses_more(self) -> bool:
+        """Fail the process when its history has no room for another attempt; whether that happened."""
+        if self.state.seq < HISTORY_ROWS_MAX - _HISTORY_RESERVE:
+            return False
+        message = f"the history reached its limit of {HISTORY_ROWS_MAX} rows"
+        self.fail_process(Failure("limit.history", Category.EXECUTION, message))
+        return True
 
     def run(self, execution: Execution, not_before: datetime | None = None) -> None:
         """Have the current attempt performed."""
@@ -132,6 +140,9 @@ class Draft:
         final = self.close(execution, failure)
         for clause in self.plan.steps[execution.activity].catch:
             if matches(clause.errors, final.type):
+                if clause.next in self._refused:
+                    # It was entered too often a moment ago: caught there again, it would be entered without end.
+                    break
                 self.go(clause.next, self.state.executions[execution.activity])
                 return
         self.fail_process(final)

@@ -245,6 +245,8 @@ def _fire(draft: Draft, execution: Execution, timer: Timer) -> None:
 
 def _next_attempt(draft: Draft, execution: Execution) -> None:
     """The next attempt: under a new idempotency key only if every request under the old one failed definitely."""
+    if draft.refuses_more():
+        return
     draft.emit(
         ActivityStarted(
             at=draft.now,

@@ -82,6 +82,28 @@ class NewProcess(Struct, frozen=True):
     request_hash: bytes
     first_status: int = 201
 
+    def view(self, at: datetime) -> ProcessView:
+        """The process as it is when nobody has taken it up yet."""
+        return ProcessView(
+            process_id=self.process_id,
+            definition=self.definition,
+            key=self.key,
+            labels=self.labels,
+            state=ProcessState.CREATED,
+            paused=False,
+            version=0,
+            input=self.input,
+            output=None,
+            failure=None,
+            created_at=at,
+            started_at=None,
+            updated_at=at,
+            ended_at=None,
+            quarantined=None,
+            owner_session=None,
+            owner_epoch=0,
+        )
+
 
 class NewEvent(Struct, frozen=True):
     """An external event; `process_id` is its one addressee, if it has one."""

@@ -6,6 +6,7 @@ from secrets import token_hex
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
+from understudy.domain.cache import NO_CACHE, Targets
 from understudy.http.auth import Authenticator
 from understudy.http.body import expectation
 from understudy.http.boundary import boundary
@@ -33,6 +34,7 @@ def create_app(
     limits: HttpLimits,
     log: FilteringBoundLogger,
     *,
+    targets: Targets = NO_CACHE,
     make_reference: Callable[[], str] = _random_reference,
 ) -> web.Application:
     """The gateway; `make_reference` names an unexpected error in its answer and in the log."""
@@ -49,7 +51,7 @@ def create_app(
         ProcessRoutes(service, limits, polls),
         EventRoutes(service, limits),
         DefinitionRoutes(service, limits),
-        AdminRoutes(nodes, limits),
+        AdminRoutes(nodes, targets, limits),
         HealthRoutes(health, limits),
     ):
         for method, path, handler in routes.table():

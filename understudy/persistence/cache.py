@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from understudy.domain.cache import TargetCount
+from understudy.domain.cache import VIEW_TTL_SECONDS, TargetCount
 from understudy.domain.errors import Unreachable
 from understudy.domain.ports import Clock
 from understudy.domain.stores import Retained
@@ -29,7 +29,6 @@ log = structlog.get_logger("cache")
 
 PATIENCE_SECONDS = 0.25
 CONNECTIONS_MAX = 32
-VIEW_TTL_SECONDS = 3.0
 VIEW_SIZE_MAX = 262_144
 REST_SECONDS = 5.0
 ANSWER_TTL_SECONDS = 24 * 3600

@@ -312,6 +312,8 @@ class Claims:
                 if view is not None and view.is_claimable:
                     # Its row was locked for a moment.
                     self._park([process_id])
+                else:
+                    self._parked_since.pop(process_id, None)
             elif view.owner_session != session_id:
                 await self._ports.leases.repair(process_id, session_id, view.owner_session)
                 held[view.owner_session].append(process_id)

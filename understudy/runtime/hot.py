@@ -1,8 +1,8 @@
 """Reading processes with a cache in front of PostgreSQL, so that nobody sees a process go back.
 
-A copy is good enough for those who only look (`glance`); whatever decides reads PostgreSQL. Each version that PostgreSQL
-shows is told to the cache before it is shown to anybody, so the next look finds that version or a newer one, through
-whichever gateway. Owners tell the versions that they commit (freshness.py), so a look is behind by the time that takes.
+A copy is good enough for those who only look (`glance`); whatever decides reads PostgreSQL. Each version that is read
+there is told to the cache before anybody sees it, so the next look finds that version or a newer one, through whichever
+gateway. Owners tell the versions that they commit (freshness.py): a look is behind by the time that takes.
 """
 
 from collections.abc import Iterable, Sequence

@@ -89,6 +89,7 @@ class Node:
             self.ownership.renew,
             self._claims.run,
             self.supervisor.run,
+            self.supervisor.freshness.run,
             self._sweeper.sweep,
             self._sweeper.inherit,
             self._sweeper.scan,
@@ -146,6 +147,9 @@ class Node:
             try:
                 await loop()
             except Stopped:
+                if not self._is_open:
+                    # A node that was suspended in the middle of its stop finds all its time limits over at once.
+                    return
                 # The journal outlives the node's loops, unless it broke: nothing can be done here any more.
                 log.exception("journal_stopped", loop=loop.__qualname__)
                 self.ownership.end()

@@ -12,7 +12,7 @@ from uuid import UUID
 from msgspec import Struct, json
 
 from understudy.domain.cache import NO_CACHE, Cache
-from understudy.domain.errors import Conflict, Invalid, KeyReused, NotFound, Stale, TooLarge
+from understudy.domain.errors import Conflict, Invalid, KeyReused, NotFound, Stale, TooLarge, Unreachable
 from understudy.domain.failure import Category, Failure
 from understudy.domain.fault import Fault
 from understudy.domain.identity import TENANT, answer_id, event_id_for, execution_id, message_id_for, process_id_for
@@ -161,15 +161,17 @@ class Service:
         """
         _limit(request.input, "/input")
         ref, content = await self._resolve(request.definition)
+        process_id = process_id_for(TENANT, call.scope, call.key) if call.key else self._clock.new_id(ordered=True)
         plan = await self._plans.load(ref.digest) if content is None else self._plans.known(ref.digest)
-        if plan is not None and plan.input_schema is not None:
-            faults = plan.input_schema.faults(request.input, "/input")
-            if faults:
-                raise Invalid("the input does not match the definition's schema", faults)
         if call.key is None:
             process_id = self._clock.new_id(ordered=True)
         else:
             process_id = process_id_for(TENANT, call.scope, call.key)
+        if plan is not None and plan.input_schema is not None:
+            faults = plan.input_schema.faults(request.input, "/input")
+            # A repeat is answered as before, even if a version that was published since refuses its input.
+            if faults and (call.key is None or await self._processes.find(process_id) is None):
+                raise Invalid("the input does not match the definition's schema", faults)
         request_hash = _hash(request)
         replayed = await self._replays.hint(call, request_hash)
         if replayed is not None and (known := await self._processes.find(process_id)) is not None:
@@ -182,7 +184,11 @@ class Service:
             await self._pokes.new([process_id])
         status = submitted.first_status or process.first_status
         await self._replays.note(call, Retained(request_hash, status, str(process_id)))
-        return Started(await self.process(process_id), status, submitted.is_replay)
+        try:
+            return Started(await self.process(process_id), status, submitted.is_replay)
+        except Unreachable:
+            # It is durable, and a caller who is not told its id might start another one.
+            return Started(process.view(self._clock.now()), status, submitted.is_replay)
 
     async def _resolve(self, definition: str | dict[str, Any]) -> tuple[DefinitionRef, bytes | None]:
         if isinstance(definition, str):
@@ -193,13 +199,12 @@ class Service:
                 )
             found = await self.definition(name, int(version) if version else None)
             return DefinitionRef(found.name, found.version, found.digest), None
-        faults = faults_of(definition)
-        if faults:
-            raise Invalid(
-                "the definition has faults", [Fault(f"/definition{fault.pointer}", fault.message) for fault in faults]
-            )
         digest = digest_of(definition)
-        self._plans.keep(digest, parse_definition(definition))
+        if self._plans.known(digest) is None:
+            faults = [Fault(f"/definition{fault.pointer}", fault.message) for fault in faults_of(definition)]
+            if faults:
+                raise Invalid("the definition has faults", faults)
+            self._plans.keep(digest, parse_definition(definition))
         return DefinitionRef(definition["name"], None, digest), json.encode(definition)
 
     async def glance(self, process_id: UUID) -> ProcessView:
@@ -275,6 +280,7 @@ class Service:
         if execution is None or execution.state is not ActivityState.WAITING or step.type != "manual":
             raise Conflict(f"activity {activity} does not wait for an answer")
         _limit(request.output, "/output")
+        _limit(request.error, "/error")
         message = _answer_message(request, execution, call)
         if request.outcome == "complete" and step.form is not None:
             faults = step.form.faults(request.output, "/output")
@@ -348,6 +354,8 @@ class Service:
             event_id = self._clock.new_id(ordered=True)
         event = NewEvent(event_id, request.type, request.key, request.data, process_id, request_hash)
         submitted = await self._stores.events.accept(event)
+        if submitted.conflicts and request.id is None:
+            raise KeyReused("this Idempotency-Key was used with another body")
         if hint is not None and submitted.is_replay:
             return EventAccepted(event_id, 0, hint.first_status, is_replay=True)
         reached = [] if submitted.is_replay or submitted.conflicts else await self._stores.events.deliver(event_id)

@@ -12,6 +12,7 @@ from understudy.domain.ports import Change
 from understudy.runtime.claims import Claims
 from understudy.runtime.completion import Completions
 from understudy.runtime.directory import Directory
+from understudy.runtime.freshness import Freshness
 from understudy.runtime.ownership import Ownership
 from understudy.runtime.surroundings import NodePorts
 
@@ -34,11 +35,13 @@ class Supervisor:
         self._released: dict[UUID, None] = {}
         self._broken: dict[UUID, None] = {}
         self._wanted = asyncio.Event()
+        self.freshness = Freshness(ports.views, ports.clock)
         self.published = asyncio.Event()
         self.fenced = 0
 
     def committed(self, change: Change) -> None:
-        """Tell the relay about events to announce."""
+        """Tell the cache about the version, and the relay about events to announce."""
+        self.freshness.note(change.after.process_id, change.version + 1)
         self._claims.acquit(change.after.process_id)
         if change.publish:
             self.published.set()

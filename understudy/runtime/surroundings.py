@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from understudy.domain.cache import NO_CACHE, Views
 from understudy.domain.carrier import Carrier
 from understudy.domain.ports import Clock, Events, Executors, Journal, Leases, Lookout, Outbox, Sessions
 
@@ -18,3 +19,4 @@ class NodePorts(Struct, frozen=True):
     executors: Executors
     carrier: Carrier
     clock: Clock
+    views: Views = NO_CACHE

@@ -105,5 +105,6 @@ class Sweeper:
             if orphans:
                 self.orphans += len(orphans)
                 log.error("orphans_found", processes=[str(process_id) for process_id in orphans], count=len(orphans))
-                await self._ports.journal.relinquish(self._ownership.session_id, orphans)
+                # Nobody tried them: claims whose answers were lost must not lead to a quarantine.
+                await self._ports.journal.spare(self._ownership.session_id, orphans)
                 self._claims.request(orphans)

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from understudy.domain.cache import Targets
 from understudy.domain.errors import NotFound
 from understudy.domain.live import ActorFilter
 from understudy.http.answers import answer
@@ -12,15 +13,16 @@ from understudy.http.paging import id_cursor, id_of, limit_of, page
 from understudy.http.ports import Nodes
 from understudy.http.query import definition_of, read_query, state_of
 from understudy.http.requests import refuse_fields
-from understudy.http.schemas import LiveListing, actor_body
+from understudy.http.schemas import Listing, LiveListing, actor_body
 from understudy.http.table import Route, node_id_of, process_id_of
 
 
 class AdminRoutes:
     """`/admin`."""
 
-    def __init__(self, nodes: Nodes, limits: HttpLimits) -> None:
+    def __init__(self, nodes: Nodes, targets: Targets, limits: HttpLimits) -> None:
         self._nodes = nodes
+        self._targets = targets
         self._limits = limits
 
     def table(self) -> list[Route]:
@@ -29,6 +31,7 @@ class AdminRoutes:
             Route("POST", "/admin/nodes/{node_id}/drain", self.drain),
             Route("GET", "/admin/actors", self.actors),
             Route("GET", "/admin/actors/{process_id}", self.actor),
+            Route("GET", "/admin/targets", self.targets),
         ]
 
     async def nodes(self, request: web.Request) -> web.Response:
@@ -61,3 +64,7 @@ class AdminRoutes:
         if found is None:
             raise NotFound(f"process {process_id} is in no node's memory")
         return answer(actor_body(found))
+
+    async def targets(self, request: web.Request) -> web.Response:
+        read_query(request)
+        return answer(Listing(await self._targets.latest(), None))

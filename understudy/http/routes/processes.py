@@ -70,7 +70,9 @@ class ProcessRoutes:
     async def show(self, request: web.Request) -> web.Response:
         seconds = wait_of(read_query(request, ("wait",)), self._limits)
         process_id = process_id_of(request)
-        return _process_answer(await self._polls.hold(process_id, seconds or 0.0), 200)
+        if seconds is None:
+            return _process_answer(await self._service.glance(process_id), 200)
+        return _process_answer(await self._polls.hold(process_id, seconds), 200)
 
     async def search(self, request: web.Request) -> web.Response:
         """List processes, newest first."""
