@@ -56,7 +56,7 @@ CREATE TABLE process (
   quarantined        text
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 -- No index holds a column that every commit changes, so that updates stay heap-only.
-CREATE INDEX process_ready ON process (shard) WHERE owner_session IS NULL AND ready;
+CREATE INDEX process_ready ON process (claim_fails, created_at) WHERE owner_session IS NULL AND ready;
 CREATE INDEX process_owned ON process (owner_session) WHERE owner_session IS NOT NULL;
 CREATE INDEX process_newest ON process (tenant_id, created_at DESC, process_id DESC);
 CREATE INDEX process_definition ON process (tenant_id, definition_name, created_at DESC);

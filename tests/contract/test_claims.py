@@ -15,6 +15,7 @@ from understudy.domain.messages import CancelRequested
 from understudy.domain.state import DefinitionRef
 from understudy.domain.states import ProcessState
 from understudy.runtime import claims
+from understudy.runtime.router import Router
 
 GONE = Unreachable("gone")
 MANUAL = {"id": "ask", "type": "manual"}
@@ -253,24 +254,47 @@ async def test_what_another_node_holds_is_told_to_it(scene: Cluster) -> None:
     assert scene.state.state is ProcessState.CANCELLED
 
 
+def hold_elsewhere(scene: Cluster) -> UUID:
+    """Let a session hold the process in Redis that cannot be told anything."""
+    silent = scene.store.session()
+    scene.redis.leases[silent] = float("inf")
+    scene.redis.records[scene.put()] = silent
+    return silent
+
+
 async def test_what_a_silent_node_holds_is_looked_at_again(scene: Cluster) -> None:
     node = await scene.start()
-    other = scene.store.session()
-    scene.redis.leases[other] = float("inf")
-    scene.redis.records[scene.put()] = other
+    other = hold_elsewhere(scene)
     scene.poke(node, [PROCESS_ID])
     await settle()
     assert PROCESS_ID not in node.directory
     del scene.redis.leases[other]
-    await scene.advance(2)
+    # The next sweep would come later.
+    await scene.advance(1.5)
     assert PROCESS_ID in node.directory
+
+
+async def test_what_a_silent_node_holds_is_not_looked_at_for_ever(scene: Cluster) -> None:
+    scene.define(MANUAL)
+    node = await scene.start()
+    scene.poke(node, [scene.put()])
+    await scene.advance(31)
+    assert len(node.directory) == 0
+    other = scene.store.new_id()
+    scene.redis.leases[other] = float("inf")
+    scene.redis.records[PROCESS_ID] = other
+    looks = scene.faults.count("leases.claim")
+    scene.poke(node, [PROCESS_ID])
+    await scene.advance(25)
+    # Every 1.25 seconds for two leases; then there is nothing to do that a sweeper would not name.
+    assert 15 <= scene.faults.count("leases.claim") - looks <= 18
+    await scene.advance(60)
+    assert scene.faults.count("leases.claim") - looks <= 18
 
 
 async def test_what_is_not_to_be_had_any_more_is_not_looked_at_again(scene: Cluster) -> None:
     node = await scene.start()
-    other = scene.store.session()
-    scene.redis.leases[other] = float("inf")
-    scene.redis.records[scene.put()] = other
+    other = hold_elsewhere(scene)
     scene.poke(node, [PROCESS_ID])
     await settle()
     assert list(node._claims._parked_since) == [PROCESS_ID]
@@ -278,6 +302,18 @@ async def test_what_is_not_to_be_had_any_more_is_not_looked_at_again(scene: Clus
     del scene.redis.leases[other]
     await scene.advance(2)
     assert node._claims._parked_since == {}
+
+
+async def test_a_poke_for_a_holder_without_a_queue_goes_to_whoever_is_free(scene: Cluster) -> None:
+    await scene.start()
+    silent = scene.store.new_id()
+    scene.redis.leases[silent] = float("inf")
+    scene.redis.records[scene.put()] = silent
+    gateway = scene.ports()
+    looks = scene.faults.count("leases.claim")
+    await Router(gateway.carrier, gateway.leases).poke([PROCESS_ID])
+    await settle()
+    assert scene.faults.count("leases.claim") == looks + 1
 
 
 async def test_a_node_that_is_full_waits_for_room(scene: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A process that waits: timers, memory, the inbox and events."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
@@ -42,6 +43,18 @@ async def test_an_alarm_that_rings_early_is_set_again(rig: ActorRig) -> None:
     await settle()
     assert rig.state.state is ProcessState.WAITING
     await rig.clock.advance(10)
+    assert rig.state.state is ProcessState.COMPLETED
+
+
+async def test_a_timer_waits_for_the_time_of_a_database_that_was_set_back(
+    rig: ActorRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.run(wait(**{"for": "10s"}))
+    now = rig.clock.now
+    monkeypatch.setattr(rig.clock, "now", lambda: now() - timedelta(seconds=5))
+    await rig.clock.advance(14.9)
+    assert rig.state.state is ProcessState.WAITING
+    await rig.clock.advance(0.1)
     assert rig.state.state is ProcessState.COMPLETED
 
 

@@ -12,6 +12,7 @@ from understudy.domain.errors import Unreachable
 from understudy.domain.messages import Answered, CancelRequested
 from understudy.domain.states import ProcessState
 from understudy.domain.views import NewEvent
+from understudy.runtime import sweeper
 
 GONE = Unreachable("gone")
 MANUAL = {"id": "ask", "type": "manual"}
@@ -94,6 +95,19 @@ async def test_old_events_are_forgotten(scene: Cluster) -> None:
     event = NewEvent(scene.store.new_id(), "go", None, 1)
     await scene.ports().events.accept(event)
     scene.store.events[event.event_id].is_fanned_out = True
+    scene.clock.jump(25 * 3600)
+    await scene.start()
+    assert scene.store.events == {}
+
+
+async def test_more_old_events_than_a_page_are_forgotten_at_once(
+    scene: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "PAGE", 2)
+    for number in range(5):
+        event = NewEvent(scene.store.new_id(), "go", None, number)
+        await scene.ports().events.accept(event)
+        scene.store.events[event.event_id].is_fanned_out = True
     scene.clock.jump(25 * 3600)
     await scene.start()
     assert scene.store.events == {}

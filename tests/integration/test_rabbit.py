@@ -218,6 +218,19 @@ async def test_a_purged_queue_goes_on(broker: Broker, carriers: list[RabbitCarri
     assert not receiver.seen & set(purged)
 
 
+async def test_what_a_full_queue_refuses_counts_as_not_sent(broker: Broker, carriers: list[RabbitCarrier]) -> None:
+    async with broker.channel() as channel:
+        limits = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        await channel.declare_queue("understudy.work.0", durable=True, arguments=limits)
+    gateway = await make_on(broker, carriers)(None)
+    await gateway.open()
+    for _ in range(5):
+        await gateway.poke(ids_of_one_queue(1))
+    counts = gateway.counts()
+    assert counts["sent_refused"] >= 1
+    assert counts["sent_confirmed"] + counts["sent_refused"] == 5
+
+
 async def test_a_broker_short_of_memory_blocks_publishers_only(
     own_server: RabbitMQ, own_broker: Broker, carriers: list[RabbitCarrier]
 ) -> None:

@@ -82,18 +82,19 @@ def recover(plan: Plan, state: State, now: datetime) -> Decision:
                 lost = Failure("http.unknown", Category.EXTERNAL, "the node died while the request was in flight")
                 _park(draft, repeated, lost)
             else:
-                draft.run(repeated, _not_before(activity, draft.plan.steps[execution.activity], execution))
+                # The attempt may have been sent long after it started, when its node had no lease: count from now.
+                draft.run(repeated, _not_before(activity, draft.plan.steps[execution.activity], draft.now))
             continue
         draft.run(draft.state.executions[execution.activity])
     draft.settle()
     return Decision(draft.state, tuple(draft.facts), tuple(draft.effects))
 
 
-def _not_before(activity: HttpActivity, step: Step, execution: Execution) -> datetime | None:
+def _not_before(activity: HttpActivity, step: Step, sent_at: datetime) -> datetime | None:
     """When a repeat may be sent: with `retry_after_timeout` only after the old call has timed out."""
     if activity.on_unknown != "retry_after_timeout":
         return None
-    return execution.attempt_started_at + (step.timeout or HTTP_TIMEOUT_DEFAULT)
+    return sent_at + (step.timeout or HTTP_TIMEOUT_DEFAULT)
 
 
 def _park(draft: Draft, execution: Execution, failure: Failure) -> None:
@@ -196,7 +197,7 @@ def _attempt_failed(draft: Draft, execution: Execution, message: m.ExecutorFaile
     retry_after = None if message.retry_after is None else timedelta(seconds=message.retry_after)
     due_at = draft.now + backoff(step.retry, execution.attempt, message.jitter, retry_after)
     if message.is_unknown and isinstance(activity, HttpActivity):
-        due_at = max(due_at, _not_before(activity, step, execution) or due_at)
+        due_at = max(due_at, _not_before(activity, step, execution.attempt_started_at) or due_at)
     draft.emit(
         ActivityRetryScheduled(
             at=draft.now,

@@ -52,7 +52,7 @@ def _check_text(place: Place, value: str, pointer: str, scope: _Scope, faults: F
         return
     _check_references(text.references, pointer, scope, faults)
     if place.name == "url":
-        check_url(text.prefix, text.is_constant, pointer, faults)
+        check_url(text, pointer, faults)
     elif text.is_constant:
         _check_constant(place, text, pointer, faults)
 

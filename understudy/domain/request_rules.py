@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from understudy.domain.expression.template import Text
 from understudy.domain.fault import Faults
 from understudy.domain.pointer import escape, shown
 from understudy.domain.shape import (
@@ -22,6 +23,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s/?#@\[\]:\\%]+)(?::(?P<port>[0-9]{1,5}))?")
+_AFTER_HOST = re.compile(r"/(?!/)|\?")
 _BLANK = re.compile(r"[\x00-\x20\x7f\\]")
 
 
@@ -38,9 +40,14 @@ def check_request(value: Any, pointer: str, faults: Faults) -> None:
         faults.add(f"{pointer}/{contents[0]}", f"A {value['method']} request has no content.")
 
 
-def check_url(literal: str, is_constant: bool, pointer: str, faults: Faults) -> None:
-    """Look at a URL's text up to its first interpolation, or at all of it when there is none."""
+def check_url(text: Text, pointer: str, faults: Faults) -> None:
+    """Look at what stands literally in a URL: where it leads must come from there alone, or from one expression."""
+    literal, is_constant = text.prefix, text.is_constant
     if not literal and not is_constant:
+        if text.next_literal and not _AFTER_HOST.match(text.next_literal):
+            faults.add(
+                pointer, "An expression that gives the start of a URL gives scheme, host and port: / or ? follow."
+            )
         return
     scheme = _SCHEME.match(literal)
     if scheme is None:

@@ -163,10 +163,6 @@ class Service:
         ref, content = await self._resolve(request.definition)
         process_id = process_id_for(TENANT, call.scope, call.key) if call.key else self._clock.new_id(ordered=True)
         plan = await self._plans.load(ref.digest) if content is None else self._plans.known(ref.digest)
-        if call.key is None:
-            process_id = self._clock.new_id(ordered=True)
-        else:
-            process_id = process_id_for(TENANT, call.scope, call.key)
         if plan is not None and plan.input_schema is not None:
             faults = plan.input_schema.faults(request.input, "/input")
             # A repeat is answered as before, even if a version that was published since refuses its input.

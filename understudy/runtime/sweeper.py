@@ -22,6 +22,8 @@ AUDIT_SECONDS = 10.0
 PENDING_AGE = timedelta(seconds=3)
 PAGE = 500
 PAGE_SECONDS = 0.25
+TIDY_PAGES_MAX = 20
+"""One page a round would not keep up with some hundreds of events a second."""
 
 
 class Sweeper:
@@ -96,8 +98,10 @@ class Sweeper:
                 await self._poke([wait.process_id])
 
     async def _tidy(self) -> None:
-        await self._ports.lookout.reject_orphans(PAGE)
-        await self._ports.events.expire(PAGE)
+        for tidy in (self._ports.lookout.reject_orphans, self._ports.events.expire):
+            for _ in range(TIDY_PAGES_MAX):
+                if await tidy(PAGE) < PAGE:
+                    break
 
     async def _orphans(self) -> None:
         owned = await self._ports.journal.audit(self._ownership.session_id)

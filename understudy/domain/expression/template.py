@@ -58,11 +58,12 @@ class Template(msgspec.Struct, frozen=True, eq=False):
 
 
 class Text(msgspec.Struct, frozen=True, eq=False):
-    """A text that may hold expressions; `prefix` is what stands literally before the first one."""
+    """A text that may hold expressions; `prefix` stands literally before the first one, `next_literal` after it."""
 
     references: References
     is_constant: bool
     prefix: str
+    next_literal: str
     _parts: tuple[str | Expression, ...]
 
     def render(self, scope: Mapping[str, Any], budget: Budget | None = None, escape: Escape | None = None) -> str:
@@ -105,7 +106,8 @@ def compile_text(value: str) -> Text:
     compiler.check()
     is_constant = not any(isinstance(part, Expression) for part in parts)
     prefix = parts[0] if parts and isinstance(parts[0], str) else ""
-    return Text(frozenset(compiler.references), is_constant, prefix, tuple(parts))
+    next_literal = next((part for part in parts[1:] if isinstance(part, str)), "")
+    return Text(frozenset(compiler.references), is_constant, prefix, next_literal, tuple(parts))
 
 
 class _Part(NamedTuple):
