@@ -349,7 +349,7 @@ async def test_a_repeat_after_a_timeout_waits_for_the_old_call(rig: ActorRig) ->
     await rig.clock.advance(10)
     rig.store.give(PROCESS_ID, None)
     await rig.launch(plan)
-    await rig.clock.advance(29.9)
+    await rig.clock.advance(39.9)
     assert len(rig.effects.calls) == 1
     await rig.clock.advance(0.1)
     assert len(rig.effects.calls) == 2
