@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from tests.integration.journal_rig import Proxy, begun, change, completed, new_id, rig_on, without
 from understudy.domain.messages import CancelRequested
 from understudy.domain.ports import Verdict
+from understudy.domain.state import STATE_SCHEMA
+from understudy.persistence.queries import load_queries
 
 both_ways = pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "unguarded"])
 
@@ -215,3 +217,22 @@ async def test_nothing_is_claimed_for_a_session_that_is_being_declared_dead(post
                 assert len(await claiming) == 1
 
         assert len(await claiming) == (0 if guarded else 1)
+
+
+@both_ways
+async def test_a_claim_locks_what_it_takes(postgres_url: str, guarded: bool) -> None:
+    """Another claim is under way: without the lock this one waits for it, and then takes the process from it."""
+    queries = None if guarded else without("claim", "  FOR NO KEY UPDATE OF p SKIP LOCKED\n")
+    async with rig_on(postgres_url, queries=queries) as rig:
+        first, second = await rig.session(), await rig.session()
+        process_id = await rig.process()
+        other = await rig.database.connect()
+        async with asyncio.TaskGroup() as group, other.transaction():
+            await other.fetch(load_queries()["claim"], first, [process_id], [new_id()], STATE_SCHEMA)
+            claiming = group.create_task(rig.claim(second, process_id))
+            await (asyncio.wait([claiming]) if guarded else rig.blocked())
+
+        other.terminate()
+        row = await rig.row(process_id)
+        assert len(claiming.result()) == (0 if guarded else 1)
+        assert (row["owner_session"], row["owner_epoch"]) == ((first, 1) if guarded else (second, 2))
