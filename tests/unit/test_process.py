@@ -66,6 +66,13 @@ def test_an_output_over_the_limit_fails_the_process() -> None:
     ended(drive)
 
 
+def test_an_output_is_measured_in_bytes() -> None:
+    drive = Drive(plan_of(transform("a", 1), output="${input}"), created("é" * 700_000)).begin()
+    assert drive.state.failure is not None
+    assert drive.state.failure.type == "limit.output"
+    ended(drive)
+
+
 def test_a_first_message_counts_once() -> None:
     drive = Drive(plan_of(http())).begin()
     assert drive.tell(m.Begin()).startswith("rejected")
@@ -138,6 +145,17 @@ def test_after_one_unknown_outcome_the_key_stays_for_the_visit() -> None:
     assert drive.running.idempotency_key == key
     drive.succeed({"ok": True})
     ended(drive)
+
+
+def test_a_request_that_was_never_sent_does_not_use_up_its_key() -> None:
+    drive = Drive(plan_of(http())).begin()
+    key = drive.running.idempotency_key
+    drive.fail("http.connect")
+    drive.fire("call:1:retry")
+    assert drive.running.idempotency_key == key
+    drive.fail("http.status.503")
+    drive.fire("call:1:retry")
+    assert drive.running.idempotency_key != key
 
 
 def test_a_client_error_is_final() -> None:

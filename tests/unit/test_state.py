@@ -5,7 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.factories import T0, Drive, created, http, plan_of, transform
+from tests.factories import PROCESS_ID, T0, Drive, created, http, plan_of, transform
+from understudy.domain.cache import NO_CACHE
 from understudy.domain.evolution import evolve
 from understudy.domain.facts import EventReceived, ProcessCompleted, ProcessWaiting, row_of
 from understudy.domain.identity import (
@@ -15,7 +16,7 @@ from understudy.domain.identity import (
     process_id_for,
     shard_of,
 )
-from understudy.domain.state import ActivityScope, scope_of, timers_of
+from understudy.domain.state import ActivityScope, DefinitionRef, scope_of, timers_of
 from understudy.domain.states import (
     ACTIVITY_TRANSITIONS,
     PROCESS_TRANSITIONS,
@@ -25,6 +26,8 @@ from understudy.domain.states import (
     check_activity,
     check_process,
 )
+from understudy.domain.stores import Retained
+from understudy.domain.views import NewProcess, SessionView
 
 
 def test_the_tables_are_those_of_the_contract() -> None:
@@ -116,3 +119,30 @@ def test_ids_are_deterministic_and_distinct() -> None:
     assert len(ids) == 4
     assert process_id_for(tenant, "POST /processes", "k") in ids
     assert 0 <= shard_of(process) < 1024
+
+
+def test_a_process_just_started_is_seen_as_created() -> None:
+    ref = DefinitionRef("order", 3, b"digest")
+    view = NewProcess(PROCESS_ID, ref, None, "k", {"team": "blue"}, {"n": 1}, b"hash").view(T0)
+    assert (view.process_id, view.definition, view.key, view.labels) == (PROCESS_ID, ref, "k", {"team": "blue"})
+    assert (view.state, view.version, view.input, view.created_at) == (ProcessState.CREATED, 0, {"n": 1}, T0)
+    assert (view.output, view.failure, view.started_at, view.owner_session) == (None, None, None, None)
+
+
+async def test_a_cache_that_is_off_remembers_nothing() -> None:
+    view = NewProcess(PROCESS_ID, DefinitionRef("order", 3, b""), None, None, {}, None, b"").view(T0)
+    await NO_CACHE.keep(view)
+    assert await NO_CACHE.find(PROCESS_ID) is None
+    assert await NO_CACHE.outdate({PROCESS_ID: 1})
+    await NO_CACHE.remember("POST /events", "k", Retained(b"", 202, "r"))
+    assert await NO_CACHE.recall("POST /events", "k") is None
+    await NO_CACHE.add([])
+    assert await NO_CACHE.latest() == []
+
+
+def test_a_session_does_not_show_its_token() -> None:
+    view = SessionView(
+        PROCESS_ID, "n", "http://h", T0, 1, True, "alive", True, T0, admin_token="s3cret", beat_age_seconds=0.1
+    )
+    assert "s3cret" not in repr(view)
+    assert "n" in repr(view)

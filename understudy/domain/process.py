@@ -248,6 +248,8 @@ def _next_attempt(draft: Draft, execution: Execution) -> None:
     """The next attempt: under a new idempotency key only if every request under the old one failed definitely."""
     if draft.refuses_more():
         return
+    was_sent = execution.failure is None or execution.failure.type != "http.connect"
+    is_definite = was_sent and not execution.is_unknown
     draft.emit(
         ActivityStarted(
             at=draft.now,
@@ -257,7 +259,7 @@ def _next_attempt(draft: Draft, execution: Execution) -> None:
             attempt=execution.attempt + 1,
             activity_type=execution.type,
             visit=execution.visit,
-            generation=execution.generation if execution.is_unknown else execution.generation + 1,
+            generation=execution.generation + 1 if is_definite else execution.generation,
             deadline_at=execution.deadline_at,
         )
     )

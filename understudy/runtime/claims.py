@@ -269,14 +269,14 @@ class Claims:
             await self._ports.leases.release(self._ownership.session_id, process_ids)
 
     async def _give_up(self, unplanned: Sequence[Claimed]) -> None:
-        """Try processes whose plan cannot be had again later."""
+        """Try processes whose plan cannot be had again later; that says nothing against the processes."""
         if unplanned:
             process_ids = [found.state.process_id for found in unplanned]
             for found in unplanned:
                 digest = found.state.definition.digest.hex()
                 log.error("process_without_plan", process_id=str(found.state.process_id), digest=digest)
                 self.postpone(found.state.process_id, found.claim_fails)
-            await self._ports.journal.relinquish(self._ownership.session_id, process_ids)
+            await self._ports.journal.spare(self._ownership.session_id, process_ids)
             await self._ports.leases.release(self._ownership.session_id, process_ids)
 
     async def _plans_of(self, claimed: Sequence[Claimed]) -> dict[bytes, Plan]:

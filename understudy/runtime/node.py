@@ -83,7 +83,6 @@ class Node:
         if settings.is_alone:
             await self.takeover.bury_all()
         self._claims.open(self._workplace())
-        await ports.carrier.start(self.ownership.session_id, self.receive)
         for loop in (
             self.ownership.beat,
             self.ownership.renew,
@@ -100,6 +99,8 @@ class Node:
             self._completions.run,
         ):
             self.stage.spawn(self._keep_going(loop), name=f"{settings.name}:{loop.__qualname__}")
+        # Last, and while the lease is renewed: a broker that is not there is waited for.
+        await ports.carrier.start(self.ownership.session_id, self.receive)
         log.info("node_started", node=settings.name, session_id=str(self.ownership.session_id))
 
     async def receive(self, process_ids: Sequence[UUID]) -> None:
