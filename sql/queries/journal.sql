@@ -210,7 +210,7 @@ FROM process p LEFT JOIN node_session s ON s.session_id = p.owner_session
 WHERE p.process_id = ANY($1::uuid[]);
 
 -- name: owned_with_work(session_id)
-SELECT p.process_id
+SELECT p.process_id, p.version
 FROM process p
 WHERE p.owner_session = $1 AND p.quarantined IS NULL
   AND (p.ready

@@ -270,7 +270,7 @@ async def what_is_quarantined_is_claimed_by_nobody(scene: Scene) -> None:
     await scene.journal.quarantine(claimed.state.process_id, claimed.tenure, "it kills")
     assert await claim(scene, session_id, claimed.state.process_id) == []
     assert await commit(scene, change(claimed, begun(claimed))) is Verdict.FENCED
-    assert await scene.journal.audit(session_id) == []
+    assert await scene.journal.audit(session_id) == {}
 
 
 @promise
@@ -280,10 +280,10 @@ async def an_audit_names_what_has_work(scene: Scene) -> None:
     (asked,) = await claim(scene, session_id, await scene.process())
     for claimed in (resting, asked):
         await commit(scene, change(claimed, waiting(claimed)))
-    assert await scene.journal.audit(session_id) == [ready.state.process_id]
+    assert await scene.journal.audit(session_id) == {ready.state.process_id: ready.version}
     await scene.inbox(asked.state.process_id, CancelRequested())
     assert set(await scene.journal.audit(session_id)) == {ready.state.process_id, asked.state.process_id}
-    assert await scene.journal.audit(await scene.session()) == []
+    assert await scene.journal.audit(await scene.session()) == {}
 
 
 @promise

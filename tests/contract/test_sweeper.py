@@ -189,3 +189,22 @@ async def test_an_answer_for_a_sleeping_process_wakes_it(scene: Cluster) -> None
     scene.poke(node, [PROCESS_ID])
     await settle()
     assert scene.state.output == 5
+
+
+async def test_an_actor_that_is_ahead_of_its_row_gives_way(scene: Cluster) -> None:
+    """A failover lost the commit of the wait: nothing would ever make the actor commit again."""
+    scene.define(MANUAL)
+    node = await scene.start()
+    scene.poke(node, [scene.put()])
+    before = (scene.row.state, scene.row.version)
+    await settle()
+    assert scene.row.version == 1
+    scene.row.state, scene.row.version = before
+    with structlog.testing.capture_logs() as logs:
+        await scene.advance(40)
+    assert (scene.state.state, scene.row.version) == (ProcessState.WAITING, 1)
+    assert scene.row.owner_epoch > 1
+    assert [line["version"] for line in logs if line["event"] == "actor_ahead_of_its_row"] == [0]
+    actor = node.directory.find(PROCESS_ID)
+    assert actor is not None
+    assert actor.version == 1

@@ -97,17 +97,17 @@ class FakeJournal:
             if (row := self.store.processes.get(process_id)) is not None
         ]
 
-    async def audit(self, session_id: UUID) -> list[UUID]:
+    async def audit(self, session_id: UUID) -> dict[UUID, int]:
         await self.store.faults.visit("journal.audit")
         now = self.store.clock.now()
-        return [
-            process_id
+        return {
+            process_id: row.version
             for process_id, row in self.store.processes.items()
             if row.owner_session == session_id and row.quarantined is None
             if row.is_ready
             or self.store.pending(process_id)
             or any(timer.due_at <= now for timer in timers_of(row.state).values())
-        ]
+        }
 
     def _is_claimable(self, row: ProcessRow) -> bool:
         return row.quarantined is None and self.store.is_free(row) and not row.state.state.is_terminal

@@ -299,7 +299,7 @@ def owned_with_work(db: Postgres, _: Connection, *, session_id: UUID) -> list[Re
     if not db.has("audit"):
         return []
     return [
-        Record(process_id=process["process_id"])
+        Record(process_id=process["process_id"], version=process["version"])
         for process in db.process.rows()
         if process["owner_session"] == session_id and process["quarantined"] is None
         if process["ready"] or pending(db, process["process_id"]) or has_due_timer(db, process)

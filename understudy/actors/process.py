@@ -53,6 +53,7 @@ class Signal(Enum):
     GO_ON = "pure activities are left from the last stretch"
     IDLE = "nothing has happened for a while"
     RECORD = "the repeat of an attempt has lived for a while"
+    GIVE_WAY = "the row is behind: what is in memory was lost"
     RETIRE = "the node drains: finish what is in flight, begin nothing, leave"
 
 
@@ -99,6 +100,10 @@ class ProcessActor(AsyncActor):
         if not self._is_retiring:
             self._signal(Signal.RETIRE)
 
+    def give_way(self) -> None:
+        """Drop what is in memory: the row in PostgreSQL is behind it, and is what counts."""
+        self._signal(Signal.GIVE_WAY)
+
     async def on_receive(self, message: Resume | Signal | AnyMessage) -> None:
         """Handle one message, unless the process is not this actor's any more."""
         if isinstance(message, Signal):
@@ -144,6 +149,8 @@ class ProcessActor(AsyncActor):
                 await self._passivate()
             case Signal.RECORD:
                 await self._commit(self._stretch(), is_alive=True)
+            case Signal.GIVE_WAY:
+                self._leave_stage(Ending.DIVERGED)
             case Signal.RETIRE:
                 self._is_retiring = True
                 self.children.begin_nothing(self.state)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,7 @@ app.add_typer(process.app, name="process")
 app.add_typer(definition.app, name="definition")
 app.add_typer(node.app, name="node")
 
-EXPECTED = (ApiError, ConfigError, UnderstudyError, ServerUnavailable, CannotListen, ControlError, MigrationFailed)
+EXPECTED = (ApiError, ConfigError, UnderstudyError, ServerUnavailable, ControlError, MigrationFailed)
 """Errors that a person can do something about: they are shown without a trace."""
 
 
@@ -40,6 +41,9 @@ def run() -> None:
     """Run the command line and exit with its code."""
     try:
         app()
+    except CannotListen as error:
+        complain(f"{error}; choose another with --port (0: a free one)" if "taken" in str(error) else str(error))
+        sys.exit(1)
     except EXPECTED as error:
         complain(str(error))
         sys.exit(1)
@@ -53,11 +57,27 @@ def _config(**overrides: object) -> Config:
     return config
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"understudy {version('understudy')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Runs business processes that must not be lost."""
+
+
 @app.command("dev")
 def dev(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the data [default: ./.understudy].")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data (without it ./.understudy).")] = None,
     nodes: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Run that many worker processes, over a private RabbitMQ.")
     ] = None,
@@ -92,7 +112,7 @@ def actors(
 def run_demo(
     *,
     crash: Annotated[bool, typer.Option("--crash", help="Kill the engine half way and show it resume.")] = False,
-    data: Annotated[Path | None, typer.Option(help="Folder of the data [default: ./.understudy/demo].")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data (without it ./.understudy/demo).")] = None,
 ) -> None:
     """Run an example process and draw it live."""
     raise typer.Exit(run_loop(demo.play(data or Path(".understudy") / "demo", crash=crash)))

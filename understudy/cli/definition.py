@@ -1,5 +1,6 @@
 """`understudy definition`: validate, publish, list, show."""
 
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -7,6 +8,7 @@ from urllib.parse import quote
 import typer
 from msgspec import json
 
+from understudy.cli.drawing import moment
 from understudy.cli.output import Format, complain, console, run_loop, say, table
 from understudy.cli.process import client
 from understudy.domain.json_guard import JsonError, decode_json
@@ -44,13 +46,14 @@ def publish(file: File, output: Output = Format.TEXT) -> None:
     if not isinstance(name, str):
         complain(f"{file}: /name is missing")
         raise typer.Exit(1)
-    published = run_loop(_publish(name, raw))
-    say(published, output, f"{published['name']}@{published['version']}")
+    status, published = run_loop(_publish(name, raw))
+    remark = "" if status == HTTPStatus.CREATED else " (unchanged)"
+    say(published, output, f"{published['name']}@{published['version']}{remark}")
 
 
-async def _publish(name: str, raw: Any) -> Any:
+async def _publish(name: str, raw: Any) -> tuple[int, Any]:
     async with client() as api:
-        return await api.call("PUT", f"/definitions/{quote(name, safe='')}", raw)
+        return await api.answer("PUT", f"/definitions/{quote(name, safe='')}", raw)
 
 
 @app.command("list")
@@ -63,7 +66,7 @@ def list_definitions(
     if output is Format.JSON:
         say(page, output, "")
         return
-    rows = [(found["name"], str(found["version"]), found["created_at"][:19]) for found in page["items"]]
+    rows = [(found["name"], str(found["version"]), moment(found["created_at"])) for found in page["items"]]
     console.print(table(("name", "version", "published"), rows) if rows else "no definitions")
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import json
-from rich.live import Live
 
 from understudy.cli.client import ApiError, Client
 from understudy.cli.drawing import describe, draw_process
 from understudy.cli.engine import Engine, EngineError
-from understudy.cli.output import complain, console, state
+from understudy.cli.output import complain, console, drawing, state
 from understudy.cli.process import TERMINAL, history_table, path_of, read_history
+from understudy.cli.serving import claim_folder
 from understudy.cli.stub_world import TOKEN, StubWorld
 
 FRAME_SECONDS = 0.1
@@ -23,7 +23,12 @@ EXAMPLE = "order-fulfilment"
 
 
 async def play(data: Path, *, crash: bool) -> int:
-    """Play it; exit code 0 only when the process completed and its history is whole."""
+    """Play it; exit code 0 only when the process completed and its history is whole.
+
+    Raises:
+        ConfigError: the folder cannot be used.
+    """
+    claim_folder(data)
     async with AsyncExitStack() as stack:
         world = StubWorld()
         stack.push_async_callback(world.stop)
@@ -69,7 +74,7 @@ async def _follow(url: str, process_id: str, world: StubWorld, data: Path, *, cr
         process = await _watch(api, url, process_id)
         rows = await read_history(api, process_id)
     console.print()
-    console.print(describe(process))
+    console.print(describe(process), soft_wrap=True)
     console.print()
     console.print(history_table(rows))
     faults = faults_in(rows)
@@ -87,7 +92,7 @@ async def _watch(api: Client, url: str, process_id: str) -> Any:
     planned = ["reserve", "enough", "approve", "agreed", "shape", "cool_off", "announce"]
     answered = False
     process = await api.call("GET", path_of(process_id))
-    with Live(console=console, auto_refresh=False) as live:
+    with drawing() as live:
         while True:
             live.update(draw_process(process, planned), refresh=True)
             if process["state"] in TERMINAL:

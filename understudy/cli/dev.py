@@ -13,13 +13,17 @@ from understudy.bootstrap.application import Application
 from understudy.bootstrap.backends import Backends
 from understudy.bootstrap.gateway import Gateway
 from understudy.bootstrap.parts import Parts
+from understudy.cli.client import Client
 from understudy.cli.migrate import apply_migrations
-from understudy.cli.serving import first, launch_of, on_signals, supervise
-from understudy.config import Config
+from understudy.cli.output import program
+from understudy.cli.serving import claim_folder, first, launch_of, on_signals, supervise
+from understudy.config import Config, read_config
 from understudy.embedded.rabbitmq import RabbitMQ
 from understudy.embedded.servers import Embedded
 from understudy.runtime.clock import SystemClock
 from understudy.runtime.worker_place import EXIT_LOST
+
+EXAMPLE = '{"name":"greet","activities":[{"id":"hello","type":"transform","output":"Hello ${input}"}]}'
 
 
 def _embedded(config: Config, directory: Path, *, durable: bool) -> Embedded:
@@ -131,7 +135,9 @@ async def _serve_cluster(config: Config, *, ephemeral: bool) -> int:
 @contextmanager
 def _folder(config: Config, *, ephemeral: bool) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="understudy-") as temporary:
-        yield Path(temporary) / "data" if ephemeral else Path(config.data_dir)
+        folder = Path(temporary) / "data" if ephemeral else Path(config.data_dir)
+        claim_folder(folder)
+        yield folder
 
 
 def _starting(servers: str, directory: Path, *, ephemeral: bool) -> str:
@@ -141,10 +147,14 @@ def _starting(servers: str, directory: Path, *, ephemeral: bool) -> str:
 
 
 def _ready(url: str) -> str:
-    return (
-        f"Understudy listens on {url}\n"
-        "  publish   understudy definition publish examples/order-fulfilment.json\n"
-        "  start     understudy process start NAME --input '{…}'\n"
-        "  watch     understudy process watch ID\n"
-        "  stop      Ctrl-C"
-    )
+    called = program()
+    hints = [
+        f"""try       echo '{EXAMPLE}' | {called} process start @/dev/stdin -i '"Ada"' --wait 9s""",
+        f"list      {called} process list",
+        f"history   {called} process history ID",
+        f"publish   {called} definition publish FILE",
+        "stop      Ctrl-C",
+    ]
+    if Client.of(read_config(os.environ)).url != url:
+        hints.insert(0, f"at first  export UNDERSTUDY_URL={url}")
+    return "\n  ".join((f"Understudy listens on {url}", *hints))

@@ -1,5 +1,7 @@
 """A process as a person sees it in a terminal."""
 
+import shlex
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -7,7 +9,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.text import Text
 
-from understudy.cli.output import compact, state, table
+from understudy.cli.output import compact, console, cut, program, state, table
 from understudy.runtime.clock import SystemClock
 
 CLOCK = SystemClock()
@@ -41,18 +43,61 @@ def _remark(found: Any) -> str:
     return compact(found["output"], 44) if found["output"] is not None else ""
 
 
-def describe(process: Any) -> Group:
-    """What a process ended with, or what it waits for."""
+def describe(process: Any, url: str = "", *, has_key: bool = False) -> Text:
+    """What a process ended with, or what it waits for; with the URL of a gateway, also what would end the waiting.
+
+    Print it with `soft_wrap`: its commands are there to be copied.
+    """
     lines = []
     if process["output"] is not None:
-        lines.append(Text.from_markup(f"output  {compact(process['output'], 400)}"))
+        lines.append(f"output  {compact(process['output'], 400)}")
     if process["error"] is not None:
-        error = process["error"]
-        lines.append(Text.from_markup(f"error   [red]{escape(error['type'])}[/red]: {escape(error['message'])}"))
+        lines.append(f"error   {failure(process['error'])}")
     for waiting in process.get("waiting_on") or ():
-        until = f", until {waiting['deadline'][:19]}" if waiting["deadline"] else ""
-        lines.append(Text.from_markup(f"waits   {escape(waiting['activity'])} ({waiting['kind']}{until})"))
-    return Group(*lines)
+        lines += _waiting(waiting)
+        if url:
+            lines += [escape(line) for line in _way_on(process["id"], waiting, url, has_key=has_key)]
+    return Text("\n").join(map(Text.from_markup, lines))
+
+
+def failure(error: Any) -> str:
+    """An error in one line of markup."""
+    return f"[red]{cut(error['type'], 200)}[/red]: {cut(error['message'], 400)}"
+
+
+def _waiting(waiting: Any) -> Iterator[str]:
+    until = f", until {waiting['deadline']}" if waiting["deadline"] else ""
+    event = waiting.get("event")
+    heard = ""
+    if event:
+        heard = f" {cut(event['type'], 200)}" + (f" with key {cut(event['key'], 200)}" if event.get("key") else "")
+    yield f"waits   {escape(waiting['activity'])} ({waiting['kind']}{heard}{until})"
+    for name in ("title", "instructions", "assignee"):
+        if waiting.get(name):
+            yield f"        {name}: {cut(str(waiting[name]), 400)}"
+
+
+def _way_on(process_id: str, waiting: Any, url: str, *, has_key: bool) -> Iterator[str]:
+    if waiting["kind"] == "manual":
+        path = f"/processes/{process_id}/activities/{waiting['activity']}/resume"
+        yield f"  curl -X POST {shlex.quote(url + path)} \\"
+        if has_key:
+            yield '    -H "authorization: Bearer $UNDERSTUDY_API_KEY" \\'
+        yield """    -H 'content-type: application/json' -d '{"outcome":"complete","output":null}'  # null: the answer"""
+    elif waiting["kind"] == "event":
+        event = waiting["event"]
+        key = f" --key {shlex.quote(event['key'])}" if event.get("key") else ""
+        yield f"  {program()} process signal {process_id} {shlex.quote(event['type'])}{key}"
+
+
+def moment(at: str) -> str:
+    """A moment (UTC): on a terminal the time of today, or the day of another day as far as it fits; else as it came."""
+    if not console.is_terminal:
+        return at
+    now = CLOCK.now().isoformat()
+    if at[:10] == now[:10]:
+        return at[11:19]
+    return f"{at[5:10]} {at[11:16]}" if at[:4] == now[:4] else at[:10]
 
 
 def duration(started_at: str | None, ended_at: str | None) -> str:

@@ -16,7 +16,7 @@ from understudy.bootstrap.worker import Worker
 from understudy.cli.client import ApiError, Client
 from understudy.cli.output import Format, console, run_loop, say, table
 from understudy.cli.process import client
-from understudy.cli.serving import check_servers, first, launch_of, on_first_signal, supervise
+from understudy.cli.serving import check_servers, claim_folder, first, launch_of, on_first_signal, supervise
 from understudy.config import Config, read_config
 from understudy.runtime.clock import SystemClock
 from understudy.runtime.control import Report, Request, ask
@@ -26,9 +26,11 @@ from understudy.telemetry import configure_logging
 app = typer.Typer(help="Run and look after worker nodes.", no_args_is_help=True)
 
 Output = Annotated[Format, typer.Option("-o", "--output", help="How to print.")]
-Workers = Annotated[int | None, typer.Option(min=0, max=1000, help="How many workers [default: UNDERSTUDY_WORKERS].")]
+Workers = Annotated[int | None, typer.Option(min=0, max=1000, help="How many workers (without it UNDERSTUDY_WORKERS).")]
 
 POLL_SECONDS = 0.25
+WIDE = 120
+"""From how many columns on the inner state of actors is shown as well."""
 
 
 def _config(**overrides: object) -> Config:
@@ -44,6 +46,7 @@ def up(workers: Workers = None) -> None:
 
 
 async def _up(config: Config) -> int:
+    claim_folder(Path(config.data_dir))
     await check_servers(config)
     launch = launch_of(config.node or gethostname(), {})
     return await supervise(config, launch, Path(config.data_dir), SystemClock())
@@ -170,21 +173,21 @@ def list_actors(node: str | None, output: Format) -> None:
     if output is Format.JSON:
         say(found, output, "")
         return
+    is_wide = console.width >= WIDE
     rows = [
         (
             actor["process_id"],
             actor["definition"]["name"],
             actor["state"],
             actor["node"],
-            str(actor["epoch"]),
             ", ".join(actor["current_activities"]),
-            str(actor["mailbox_depth"]),
-            str(actor["children_in_flight"]),
             f"{actor['age_seconds']:.0f} s",
+            *((str(actor[name]) for name in ("epoch", "mailbox_depth", "children_in_flight")) if is_wide else ()),
         )
         for actor in found["items"]
     ]
-    columns = ("process", "definition", "state", "node", "epoch", "activity", "mailbox", "in flight", "age")
+    inner = ("epoch", "mailbox", "in flight") if is_wide else ()
+    columns = ("process", "definition", "state", "node", "activity", "age", *inner)
     console.print(table(columns, rows) if rows else "no live actors")
     for silent in found["unanswered"]:
         console.print(f"[yellow]node {silent} does not answer[/yellow]")

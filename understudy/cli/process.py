@@ -7,12 +7,10 @@ from urllib.parse import quote
 
 import typer
 from msgspec import DecodeError, json
-from rich.console import Group
-from rich.live import Live
 
 from understudy.cli.client import Client
-from understudy.cli.drawing import describe, draw_process
-from understudy.cli.output import Format, compact, console, run_loop, say, state, table
+from understudy.cli.drawing import describe, draw_process, failure, moment
+from understudy.cli.output import Format, compact, console, cut, drawing, run_loop, say, state, table
 from understudy.config import read_config
 
 app = typer.Typer(help="Start and look after processes.", no_args_is_help=True)
@@ -72,7 +70,7 @@ def start(
     else:
         console.print(f"{process['id']}  {state(process['state'])}")
         if process["state"] in TERMINAL:
-            console.print(describe(process))
+            console.print(describe(process), soft_wrap=True)
     raise typer.Exit(1 if process["state"] in {"FAILED", "CANCELLED"} else 0)
 
 
@@ -100,7 +98,13 @@ def list_processes(
         say(page, output, "")
         return
     rows = [
-        (found["id"], found["definition"]["name"], state(found["state"]), found["key"] or "", found["created_at"][:19])
+        (
+            found["id"],
+            found["definition"]["name"],
+            state(found["state"]),
+            cut(found["key"] or "", 60),
+            moment(found["created_at"]),
+        )
         for found in page["items"]
     ]
     console.print(table(("id", "definition", "state", "key", "created"), rows) if rows else "no processes")
@@ -113,7 +117,9 @@ def show(process_id: ProcessId, output: Output = Format.TEXT) -> None:
     if output is Format.JSON:
         say(process, output, "")
     else:
-        console.print(Group(draw_process(process), describe(process)))
+        api = client()
+        console.print(draw_process(process))
+        console.print(describe(process, api.url, has_key=api.has_key), soft_wrap=True)
 
 
 @app.command("watch")
@@ -123,7 +129,7 @@ def watch(process_id: ProcessId, output: Output = Format.TEXT) -> None:
     if output is Format.JSON:
         say(process, output, "")
     else:
-        console.print(describe(process))
+        console.print(describe(process), soft_wrap=True)
     raise typer.Exit(0 if process["state"] == "COMPLETED" else 1)
 
 
@@ -134,7 +140,7 @@ async def _watch(process_id: str, *, is_quiet: bool) -> Any:
             while process["state"] not in TERMINAL:
                 process = await api.call("GET", path_of(process_id), query={"wait": "60s"})
             return process
-        with Live(draw_process(process), console=console, auto_refresh=False) as live:
+        with drawing(draw_process(process)) as live:
             while process["state"] not in TERMINAL:
                 process = await api.call("GET", path_of(process_id), query=WATCH_QUERY)
                 live.update(draw_process(process), refresh=True)
@@ -178,11 +184,19 @@ def history_table(rows: list[Any]) -> Any:
                 row["type"],
                 row["activity"] or "",
                 str(row["attempt"] or ""),
-                compact(row["data"] or None),
+                _data(row["data"] or {}),
             )
             for row in rows
         ],
     )
+
+
+def _data(data: dict[str, Any]) -> str:
+    error = data.get("error")
+    if not isinstance(error, dict) or not {"type", "message"} <= error.keys():
+        return compact(data or None)
+    rest = {name: value for name, value in data.items() if name != "error"}
+    return f"{failure(error)}{f' {compact(rest)}' if rest else ''}"
 
 
 @app.command("cancel")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -50,6 +51,26 @@ async def first(*events: asyncio.Event) -> None:
     finally:
         for task in waiting:
             task.cancel()
+
+
+def claim_folder(folder: Path) -> None:
+    """Create the data folder where it is missing, and prove that it can be written to.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if isinstance(error, FileExistsError):
+            reason = "it is a file"
+        elif isinstance(error, NotADirectoryError):
+            reason = "it would lie in a file"
+        else:
+            reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"{folder} cannot be used as data folder: {reason}") from None
 
 
 async def check_servers(config: Config) -> None:

@@ -48,8 +48,10 @@ def _check_activity(value: Any, pointer: str, faults: Faults) -> None:
         known = {name: member for name, member in value.items() if name != _COMPENSATION}
         check_object(known, pointer, faults, fields)
     else:
-        # Without a type only the fields that all activities have can be judged.
-        check_object({name: value[name] for name in value if name in _COMMON}, pointer, faults, _COMMON)
+        # Without a type only the fields that all activities have can be judged, and those that none has where the
+        # type itself may be among them.
+        judged = value if "type" not in value else {name: value[name] for name in value if name in _COMMON}
+        check_object(judged, pointer, faults, _OF_ANY)
     if kind == "wait":
         _check_wait(value, pointer, faults)
 
@@ -150,6 +152,10 @@ ACTIVITY_FIELDS = {
         "assignee": Field(check_text),
     },
 }
+_OF_ANY = {name: Field(check_anything) for fields in ACTIVITY_FIELDS.values() for name in fields} | {
+    _COMPENSATION: Field(check_anything)
+}
+_OF_ANY |= _COMMON
 _DEFINITION = {
     "name": Field(_check_name, is_required=True),
     "description": Field(check_text),

@@ -128,8 +128,8 @@ class Journal(Protocol):
         """Who owns these processes."""
         ...
 
-    async def audit(self, session_id: UUID) -> list[UUID]:
-        """The processes this session owns that have work due."""
+    async def audit(self, session_id: UUID) -> dict[UUID, int]:
+        """The processes this session owns that have work due, with their versions."""
         ...
 
 

@@ -86,7 +86,9 @@ def _check_condition(source: str, pointer: str, scope: _Scope, faults: Faults) -
     try:
         references = compile_expression(source).references
     except ExpressionError as error:
-        faults.add(pointer, error.message)
+        is_template = error.position is not None and source.startswith("${", error.position)
+        hint = "`when` is a bare expression: write it without ${…}."
+        faults.add(pointer, hint if is_template else error.message)
     else:
         _check_references(references, pointer, scope, faults)
 

@@ -103,6 +103,7 @@ class PostgresJournal:
             for row in await self._statements.rows("owners", process_ids, STATE_SCHEMA)
         ]
 
-    async def audit(self, session_id: UUID) -> list[UUID]:
-        """The processes this session owns that have work due."""
-        return await self._statements.column("owned_with_work", session_id)
+    async def audit(self, session_id: UUID) -> dict[UUID, int]:
+        """The processes this session owns that have work due, with their versions."""
+        rows = await self._statements.rows("owned_with_work", session_id)
+        return {row["process_id"]: row["version"] for row in rows}

@@ -97,6 +97,10 @@ class Claims:
                 self._wanted[process_id] = None
                 self._arrived.set()
 
+    def find(self, process_id: UUID) -> ProcessActor | None:
+        """The actor of a process, if it lives here."""
+        return self._directory.find(process_id)
+
     async def settle(self, process_ids: Sequence[UUID]) -> None:
         """Look at processes; returns when each is settled: what its inbox held is committed, or others see to it."""
         self.request(process_ids)

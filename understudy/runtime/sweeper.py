@@ -1,7 +1,7 @@
 """The safety nets: what no message said, the rows say. Every sweep may run twice at once without harm."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -37,6 +37,7 @@ class Sweeper:
         self._claims = claims
         self._poke = poke
         self._inherited = inherited
+        self._behind: dict[UUID, int] = {}
         self.orphans = 0
         self._undelivered_before: frozenset[UUID] = frozenset()
 
@@ -105,6 +106,7 @@ class Sweeper:
 
     async def _orphans(self) -> None:
         owned = await self._ports.journal.audit(self._ownership.session_id)
+        self._compare(owned)
         with self._claims.exclusively(owned) as orphans:
             if orphans:
                 self.orphans += len(orphans)
@@ -112,3 +114,20 @@ class Sweeper:
                 # Nobody tried them: claims whose answers were lost must not lead to a quarantine.
                 await self._ports.journal.spare(self._ownership.session_id, orphans)
                 self._claims.request(orphans)
+
+    def _compare(self, owned: Mapping[UUID, int]) -> None:
+        """A row that stays behind its actor is on a server that travelled back: nothing would make the actor commit.
+
+        Seen once it says nothing: the actor may have committed since the row was read.
+        """
+        behind = {
+            process_id: version
+            for process_id, version in owned.items()
+            if (actor := self._claims.find(process_id)) is not None and actor.version > version
+        }
+        for process_id, version in behind.items():
+            actor = self._claims.find(process_id)
+            if actor is not None and self._behind.get(process_id) == version:
+                log.error("actor_ahead_of_its_row", process_id=str(process_id), version=version)
+                actor.give_way()
+        self._behind = behind
