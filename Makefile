@@ -35,8 +35,8 @@ check: .venv/dev.stamp ## format, lint, types, layers, and the tests that need n
 	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) check-tests check-types check-style
 
 check-tests:
-	$(BIN)/pytest -q -n 2 tests/unit tests/contract tests/replay tests/simulation/test_loop.py \
-		tests/simulation/test_simulation.py tests/test_tidy.py --cov=understudy.domain --cov-fail-under=100
+	$(BIN)/pytest -q -n 2 tests/unit tests/replay --cov=understudy.domain --cov-fail-under=100
+	$(BIN)/pytest -q -n 2 tests/contract tests/simulation/test_loop.py tests/simulation/test_simulation.py tests/test_tidy.py
 
 check-types:
 	$(BIN)/mypy

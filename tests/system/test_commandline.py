@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,7 +106,7 @@ def test_a_definition_is_validated_and_published(shell: Shell) -> None:
     assert "is valid" in shell("definition", "validate", file).stdout
     published = shell.json("definition", "publish", file)
     assert (published["name"], published["version"]) == (definition["name"], 1)
-    assert shell("definition", "publish", file).stdout.strip() == f"{definition['name']}@1"
+    assert shell("definition", "publish", file).stdout.strip() == f"{definition['name']}@1 (unchanged)"
 
 
 def test_a_faulty_definition_exits_with_1_and_names_its_faults(shell: Shell) -> None:
@@ -281,7 +282,45 @@ def test_a_process_that_is_not_there_exits_with_1(shell: Shell, verb: str) -> No
 def test_nobody_listening_is_said_so(shell: Shell) -> None:
     shell.settings["URL"] = "http://127.0.0.1:9"
     done = shell("process", "list", code=1)
-    assert "http://127.0.0.1:9 does not answer" in done.stderr
+    assert "http://127.0.0.1:9 does not answer (Connection refused)" in done.stderr
+
+
+def test_a_url_without_a_scheme_is_refused(shell: Shell) -> None:
+    shell.settings["URL"] = "127.0.0.1:9"
+    assert "UNDERSTUDY_URL must begin with http:// or https://" in shell("process", "list", code=1).stderr
+
+
+@pytest.mark.parametrize(("place", "reason"), [("taken", "it is a file"), ("taken/below", "it would lie in a file")])
+def test_a_data_folder_that_cannot_be_is_said_so(shell: Shell, place: str, reason: str) -> None:
+    shell.file("taken", b"")
+    for command_ in ("dev", "demo"):
+        done = shell.spawn(command_, "--data", place, code=1)
+        assert done.stderr == f"error: {place} cannot be used as data folder: {reason}\n"
+
+
+async def test_a_waiting_process_shows_what_would_end_the_waiting(shell: Shell, api: Client) -> None:
+    asked = await api.start(define(manual("ask", title="Well?")))
+    heard = await api.start(define(wait("paid", event={"type": "order.paid", "key": "a key"})))
+    for started in (asked, heard):
+        await api.waiting(started["id"])
+    shown = shell("process", "show", asked["id"]).stdout
+    assert "title: Well?" in shown
+    assert f"curl -X POST {shell.settings['URL']}/processes/{asked['id']}/activities/ask/resume \\\n" in shown
+    assert f"process signal {heard['id']} order.paid --key 'a key'" in shell("process", "show", heard["id"]).stdout
+    for started in (asked, heard):
+        await api.cancel(started["id"])
+
+
+def test_an_error_in_a_pipe_stands_whole_on_its_line(shell: Shell) -> None:
+    output = {"long": "x" * 300}
+    file = shell.file("d.json", define(transform("a", output), transform("b", "${input.no}")))
+    process_id = shell("process", "start", f"@{file}", "--wait", "30s", code=1).stdout[:36]
+    lines = shell("process", "history", process_id).stdout.splitlines()
+    assert any("x" * 300 in line for line in lines)
+    assert any("activity.failed" in line and 'expression: null has no keys: there is no "no"' in line for line in lines)
+    assert all(line == line.rstrip() for line in lines)
+    assert shell("process", "watch", process_id, code=1).stdout.count(process_id) == 1
+    assert "\nerror   expression: " in shell("process", "watch", process_id, code=1).stdout
 
 
 @pytest.mark.parametrize(
@@ -302,7 +341,11 @@ def test_without_keys_it_listens_on_loopback_only(shell: Shell) -> None:
 
 def test_a_port_that_is_taken_is_said_so(shell: Shell, dev: Dev) -> None:
     done = shell.spawn("dev", "--ephemeral", "--port", dev.url.rpartition(":")[2], code=1)
-    assert "the port is taken" in done.stderr
+    assert "the port is taken; choose another with --port (0: a free one)" in done.stderr
+
+
+def test_it_tells_its_version(shell: Shell) -> None:
+    assert shell("--version").stdout == f"understudy {version('understudy')}\n"
 
 
 def test_it_explains_itself(shell: Shell) -> None:

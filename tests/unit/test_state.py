@@ -146,3 +146,9 @@ def test_a_session_does_not_show_its_token() -> None:
     )
     assert "s3cret" not in repr(view)
     assert "n" in repr(view)
+
+
+def test_a_process_not_begun_is_ready_and_one_that_waits_is_not() -> None:
+    drive = Drive(plan_of({"id": "w", "type": "wait", "for": "1h"}))
+    assert drive.state.is_ready
+    assert not drive.begin().state.is_ready

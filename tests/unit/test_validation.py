@@ -165,6 +165,8 @@ def test_a_field_of_the_definition_is_checked(path: str, value: Any, pointer: st
         (DECISION, "cases", MISSING, "", "'cases' is missing"),
         (DECISION, "cases", [], "/cases", "at least 1"),
         (DECISION, "cases", [{"when": "true", "next": "@end"}] * 201, "/cases", "at most 200"),
+        (DECISION, "cases/0/when", "${input.x}", "/cases/0/when", "write it without ${…}"),
+        (DECISION, "cases/0/when", "! ${input.x}", "/cases/0/when", "write it without ${…}"),
         (DECISION, "cases/0/when", True, "/cases/0/when", "must be a string, not a boolean"),
         (DECISION, "cases/0/goto", "a", "/cases/0/goto", "known are 'when', 'next'"),
         (DECISION, "otherwise", 1, "/otherwise", "must be a string"),
@@ -313,3 +315,11 @@ def test_what_is_not_clean_json_is_the_only_fault(value: Any) -> None:
 
 def test_the_number_of_faults_is_bounded() -> None:
     assert len(faults_of({f"f{n}": n for n in range(5000)})) == 100
+
+
+def test_a_misspelt_type_is_recognised() -> None:
+    faults = faults_of(definition({"id": "a", "typ": "wait", "for": "2s"}))
+    assert faults == [
+        ("/activities/0/typ", "There is no field 'typ'; did you mean 'type'?"),
+        ("/activities/0", "The field 'type' is missing."),
+    ]

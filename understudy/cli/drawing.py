@@ -48,16 +48,16 @@ def describe(process: Any, url: str = "", *, has_key: bool = False) -> Text:
 
     Print it with `soft_wrap`: its commands are there to be copied.
     """
-    lines = []
+    lines: list[Text] = []
     if process["output"] is not None:
-        lines.append(f"output  {compact(process['output'], 400)}")
+        lines.append(Text.from_markup(f"output  {compact(process['output'], 400)}"))
     if process["error"] is not None:
-        lines.append(f"error   {failure(process['error'])}")
+        lines.append(Text.from_markup(f"error   {failure(process['error'])}"))
     for waiting in process.get("waiting_on") or ():
-        lines += _waiting(waiting)
+        lines += map(Text.from_markup, _waiting(waiting))
         if url:
-            lines += [escape(line) for line in _way_on(process["id"], waiting, url, has_key=has_key)]
-    return Text("\n").join(map(Text.from_markup, lines))
+            lines += map(Text, _way_on(process["id"], waiting, url, has_key=has_key))
+    return Text("\n").join(lines)
 
 
 def failure(error: Any) -> str:
@@ -83,7 +83,8 @@ def _way_on(process_id: str, waiting: Any, url: str, *, has_key: bool) -> Iterat
         yield f"  curl -X POST {shlex.quote(url + path)} \\"
         if has_key:
             yield '    -H "authorization: Bearer $UNDERSTUDY_API_KEY" \\'
-        yield """    -H 'content-type: application/json' -d '{"outcome":"complete","output":null}'  # null: the answer"""
+        answer = '{"outcome":"complete","output":null}'
+        yield f"    -H 'content-type: application/json' -d '{answer}'  # null: in its place the answer"
     elif waiting["kind"] == "event":
         event = waiting["event"]
         key = f" --key {shlex.quote(event['key'])}" if event.get("key") else ""

@@ -184,14 +184,14 @@ def history_table(rows: list[Any]) -> Any:
                 row["type"],
                 row["activity"] or "",
                 str(row["attempt"] or ""),
-                _data(row["data"] or {}),
+                _payload(row["data"] or {}),
             )
             for row in rows
         ],
     )
 
 
-def _data(data: dict[str, Any]) -> str:
+def _payload(data: dict[str, Any]) -> str:
     error = data.get("error")
     if not isinstance(error, dict) or not {"type", "message"} <= error.keys():
         return compact(data or None)

@@ -3,17 +3,19 @@
 Chains of operators of one precedence, of `&&` or `||`, of `? :` and of names are flat: a long chain is wide, not deep.
 """
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 
-class Literal(NamedTuple):
+class Literal(Struct, frozen=True):
     """A number, a string, a boolean or null."""
 
     value: Any
     position: int
 
 
-class Path(NamedTuple):
+class Path(Struct, frozen=True):
     """A name followed by constant keys: `a.b["c"]`."""
 
     root: str
@@ -22,7 +24,7 @@ class Path(NamedTuple):
     key_positions: tuple[int, ...]
 
 
-class Select(NamedTuple):
+class Select(Struct, frozen=True):
     """A constant key of a computed value: `f(x).key`."""
 
     target: "Node"
@@ -30,7 +32,7 @@ class Select(NamedTuple):
     position: int
 
 
-class Index(NamedTuple):
+class Index(Struct, frozen=True):
     """`target[index]` with a computed index."""
 
     target: "Node"
@@ -38,7 +40,7 @@ class Index(NamedTuple):
     position: int
 
 
-class Has(NamedTuple):
+class Has(Struct, frozen=True):
     """`has(target.key)`."""
 
     target: "Node"
@@ -46,7 +48,7 @@ class Has(NamedTuple):
     position: int
 
 
-class Call(NamedTuple):
+class Call(Struct, frozen=True):
     """`name(arguments)`, or `arguments[0].name(…)` when it is a method."""
 
     name: str
@@ -55,7 +57,7 @@ class Call(NamedTuple):
     position: int
 
 
-class Macro(NamedTuple):
+class Macro(Struct, frozen=True):
     """`target.name(variable, …)`, its expressions evaluated for each element."""
 
     name: str
@@ -65,7 +67,7 @@ class Macro(NamedTuple):
     position: int
 
 
-class Unary(NamedTuple):
+class Unary(Struct, frozen=True):
     """`!` or `-`, written so many times."""
 
     operator: str
@@ -74,7 +76,7 @@ class Unary(NamedTuple):
     position: int
 
 
-class Chain(NamedTuple):
+class Chain(Struct, frozen=True):
     """`first op operand op operand …`, from left to right; each link is (operator, operand, position)."""
 
     first: "Node"
@@ -82,7 +84,7 @@ class Chain(NamedTuple):
     position: int
 
 
-class Logic(NamedTuple):
+class Logic(Struct, frozen=True):
     """Operands joined by `&&` or by `||`."""
 
     operator: str
@@ -90,7 +92,7 @@ class Logic(NamedTuple):
     position: int
 
 
-class Conditional(NamedTuple):
+class Conditional(Struct, frozen=True):
     """`condition ? value : condition ? value : otherwise`."""
 
     branches: tuple[tuple["Node", "Node"], ...]
@@ -98,14 +100,14 @@ class Conditional(NamedTuple):
     position: int
 
 
-class ListOf(NamedTuple):
+class ListOf(Struct, frozen=True):
     """`[element, …]`."""
 
     elements: tuple["Node", ...]
     position: int
 
 
-class MapOf(NamedTuple):
+class MapOf(Struct, frozen=True):
     """`{key: value, …}`."""
 
     entries: tuple[tuple["Node", "Node"], ...]

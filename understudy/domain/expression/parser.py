@@ -1,5 +1,7 @@
 from typing import Final
 
+from msgspec.structs import replace
+
 from understudy.domain.expression.errors import ExpressionError
 from understudy.domain.expression.lexer import INT_MAX, LENGTH_MAX, Token, tokenize
 from understudy.domain.expression.nodes import (
@@ -267,7 +269,7 @@ class _OpenChain:
 
 def _select(target: Node, key: str, position: int) -> Node:
     if isinstance(target, Path):
-        return target._replace(keys=(*target.keys, key), key_positions=(*target.key_positions, position))
+        return replace(target, keys=(*target.keys, key), key_positions=(*target.key_positions, position))
     return Select(target, key, position)
 
 
