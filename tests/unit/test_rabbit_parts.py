@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.fakes.clock import settle
+from tests.fakes.clock import ManualClock, settle
 from understudy.actors.crew import Crew
 from understudy.domain.views import OutboxRow
 from understudy.runtime.rabbit_line import GATHERED_MAX, Line
@@ -128,3 +128,21 @@ async def test_only_a_connection_that_held_makes_the_pause_short_again(held_seco
     assert clock.slept[-1] == pause
     assert link.times_up == 1
     assert not link.up.is_set()
+
+
+async def test_a_link_ends_although_a_library_hides_that_it_was_cancelled() -> None:
+    begun = asyncio.Event()
+
+    async def serve(_: Callable[[], None]) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError("refused") from None
+
+    async with asyncio.TaskGroup() as group, asyncio.timeout(5):
+        task = group.create_task(Link("publish", serve, ManualClock()).run())
+        await begun.wait()
+        task.cancel()
+        await asyncio.wait([task])
+    assert task.cancelled()

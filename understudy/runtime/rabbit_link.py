@@ -34,6 +34,9 @@ class Link:
             except Exception as error:  # noqa: BLE001 - a broker fails in many ways, and none of them may end the link
                 log.warning("broker_lost", link=self.name, was_up=self.up.is_set(), reason=f"{error!r:.300}")
             self.up.clear()
+            if _is_cancelled():
+                # A library that was cancelled may report a failure of its own instead.
+                raise asyncio.CancelledError
             if self._clock.monotonic() - began >= STEADY_SECONDS:
                 pause = PAUSE_MIN_SECONDS
             await self._clock.sleep(pause * (0.5 + self._clock.fraction()))
@@ -43,3 +46,8 @@ class Link:
         self.times_up += 1
         self.up.set()
         log.info("broker_connected", link=self.name)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
