@@ -273,7 +273,7 @@ async def test_dev_runs_workers_of_its_own(tmp_path: Path) -> None:
     async with Client(deployment.url) as api:
         ended = await api.run(define(transform("shape", "done")))
         assert ended["output"] == "done"
-        assert [node["node"] for node in await deployment.nodes()] == ["node-1", "node-2"]
+        assert sorted(node["node"] for node in await deployment.nodes()) == ["node-1", "node-2"]
     assert await dev.stop() == 0
     assert not dev.lines("worker_killed")
 

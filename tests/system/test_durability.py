@@ -254,8 +254,11 @@ async def test_a_stop_answers_those_who_wait(engine: Dev) -> None:
     async with Client(engine.url) as api:
         started = await api.start(define(manual("ask")))
         await api.waiting(started["id"])
+        # Two connections are open: the held call is sent at once, and before the probe that is answered.
+        await asyncio.gather(api.get("/readyz"), api.get("/readyz"))
         async with asyncio.TaskGroup() as group:
             held = group.create_task(api.call("GET", f"/processes/{started['id']}?wait=60s"))
+            await asyncio.wait([held], timeout=0.05)
             await api.get("/readyz")
             engine.terminate()
         assert held.result().status == 200
